@@ -1,0 +1,67 @@
+// The one place that checks arrays from Python. No conversions: a wrong dtype, layout or shape raises.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <string>
+
+namespace memristore::bindings {
+
+namespace py = pybind11;
+
+// A checked view: pointer and length, alive as long as the call.
+template <class T>
+struct View {
+  T* data;
+  std::size_t n;
+};
+
+template <class T>
+void check_layout(const py::buffer_info& info, const char* what) {
+  if (!info.item_type_is_equivalent_to<T>())
+    throw py::type_error(std::string(what) + ": wrong dtype '" + info.format + "', wanted '" +
+                         py::format_descriptor<T>::format() + "'; convert it first");
+  if (info.ndim != 1)
+    throw py::value_error(std::string(what) + ": must be 1-d, not " + std::to_string(info.ndim) + "-d");
+  if (info.size > 1 && info.strides[0] != info.itemsize)
+    throw py::type_error(std::string(what) + ": must be C-contiguous; use numpy.ascontiguousarray first");
+}
+
+template <class T>
+View<const T> input(const py::buffer& buffer, const char* what) {
+  const py::buffer_info info = buffer.request();
+  check_layout<T>(info, what);
+  return {static_cast<const T*>(info.ptr), static_cast<std::size_t>(info.size)};
+}
+
+template <class T>
+View<T> output(const py::buffer& buffer, const char* what) {
+  py::buffer_info info;
+  try {
+    info = buffer.request(true);
+  } catch (const py::error_already_set&) {
+    throw py::type_error(std::string(what) + ": must be writable");
+  } catch (const py::buffer_error&) {
+    throw py::type_error(std::string(what) + ": must be writable");
+  }
+  check_layout<T>(info, what);
+  return {static_cast<T*>(info.ptr), static_cast<std::size_t>(info.size)};
+}
+
+inline void same_length(std::size_t a, std::size_t b, const char* what) {
+  if (a != b)
+    throw py::value_error(std::string(what) + ": has length " + std::to_string(b) + ", wanted " + std::to_string(a));
+}
+
+// The GIL is free while kernels run: they see raw pointers of buffers that the caller's references keep alive.
+using Unlocked = py::gil_scoped_release;
+
+void register_devices(py::module_& m);
+void register_draws(py::module_& m);
+void register_cells(py::module_& m);
+void register_bits(py::module_& m);
+void register_maps(py::module_& m);
+void register_runtime(py::module_& m);
+
+}  // namespace memristore::bindings

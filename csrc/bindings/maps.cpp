@@ -1,0 +1,87 @@
+// Maps between values, signs and targets.
+#include "bindings/buffers.hpp"
+#include "memristore/kernels.hpp"
+#include "memristore/parallel.hpp"
+
+namespace memristore::bindings {
+namespace {
+
+void affine(const py::buffer& values, float scale, float offset, float lo, float hi, const py::buffer& out,
+            int threads) {
+  const auto v = input<float>(values, "values");
+  const auto y = output<float>(out, "out");
+  same_length(v.n, y.n, "out");
+  const KernelTable& kernels = active();
+  const Unlocked unlocked;
+  for_chunks(v.n, threads, [&](std::size_t start, std::size_t n) {
+    kernels.affine(v.data + start, n, scale, offset, lo, hi, y.data + start);
+  });
+}
+
+void lookup(const py::buffer& values, const py::buffer& table, float x0, float inv_step, bool extrapolate,
+            const py::buffer& out, int threads) {
+  const auto v = input<float>(values, "values");
+  const auto knots = input<float>(table, "table");
+  const auto y = output<float>(out, "out");
+  same_length(v.n, y.n, "out");
+  if (knots.n < 2) throw py::value_error("table: needs at least two knots");
+  const KernelTable& kernels = active();
+  const Unlocked unlocked;
+  for_chunks(v.n, threads, [&](std::size_t start, std::size_t n) {
+    kernels.lookup(v.data + start, n, knots.data, knots.n, x0, inv_step, extrapolate, y.data + start);
+  });
+}
+
+void split_sign(const py::buffer& values, const py::buffer& magnitude, const py::buffer& signs, int threads) {
+  const auto v = input<float>(values, "values");
+  const auto m = output<float>(magnitude, "magnitude");
+  const auto s = output<std::uint8_t>(signs, "signs");
+  same_length(v.n, m.n, "magnitude");
+  same_length((v.n + 7) / 8, s.n, "signs");
+  const KernelTable& kernels = active();
+  const Unlocked unlocked;
+  for_chunks(v.n, threads, [&](std::size_t start, std::size_t n) {
+    kernels.split_sign(v.data + start, n, m.data + start, s.data + start / 8);
+  });
+}
+
+void join_sign(const py::buffer& magnitude, const py::buffer& signs, const py::buffer& out, int threads) {
+  const auto m = input<float>(magnitude, "magnitude");
+  const auto s = input<std::uint8_t>(signs, "signs");
+  const auto v = output<float>(out, "out");
+  same_length(m.n, v.n, "out");
+  same_length((m.n + 7) / 8, s.n, "signs");
+  const KernelTable& kernels = active();
+  const Unlocked unlocked;
+  for_chunks(v.n, threads, [&](std::size_t start, std::size_t n) {
+    kernels.join_sign(m.data + start, s.data + start / 8, n, v.data + start);
+  });
+}
+
+void differential(const py::buffer& values, const py::buffer& positive, const py::buffer& negative, int threads) {
+  const auto v = input<float>(values, "values");
+  const auto p = output<float>(positive, "positive");
+  const auto q = output<float>(negative, "negative");
+  same_length(v.n, p.n, "positive");
+  same_length(v.n, q.n, "negative");
+  const KernelTable& kernels = active();
+  const Unlocked unlocked;
+  for_chunks(v.n, threads, [&](std::size_t start, std::size_t n) {
+    kernels.differential(v.data + start, n, p.data + start, q.data + start);
+  });
+}
+
+}  // namespace
+
+void register_maps(py::module_& m) {
+  using py::arg;
+  m.def("affine", &affine, arg("values"), arg("scale"), arg("offset"), arg("lo"), arg("hi"), arg("out"),
+        arg("threads") = 0);
+  m.def("lookup", &lookup, arg("values"), arg("table"), arg("x0"), arg("inv_step"), arg("extrapolate"), arg("out"),
+        arg("threads") = 0);
+  m.def("split_sign", &split_sign, arg("values"), arg("magnitude"), arg("signs"), arg("threads") = 0);
+  m.def("join_sign", &join_sign, arg("magnitude"), arg("signs"), arg("out"), arg("threads") = 0);
+  m.def("differential", &differential, arg("values"), arg("positive"), arg("negative"), arg("threads") = 0);
+}
+
+}  // namespace memristore::bindings

@@ -1,0 +1,77 @@
+// The kernel table: plain functions over pointers and cell ranges. They never allocate, throw or own. One table per
+// instruction set, all giving the same bits; `active()` is picked once at load.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "memristore/counter.hpp"
+#include "memristore/device.hpp"
+
+namespace memristore {
+
+// Cells [first, first + n) of the array named by key.
+struct Cells {
+  std::uint64_t key;
+  std::uint64_t first;
+  std::size_t n;
+};
+
+// Which draw of a cell.
+struct Draw {
+  std::uint32_t purpose;
+  std::uint32_t event;
+};
+
+struct KernelTable {
+  const char* name;
+  void (*philox)(std::uint64_t key, Draw draw, std::uint64_t first_block, std::size_t blocks, std::uint32_t* out);
+  void (*normals)(Cells cells, Draw draw, float* out);
+  void (*curve)(const Curve& curve, const float* x, std::size_t n, float* out);
+  void (*program)(const Device& device, Cells cells, std::uint32_t event, const float* x, float* out);
+  void (*program_and_verify)(const Device& device, const Pulse& pulse, Cells cells, std::uint32_t event,
+                             const float* x, float* out, std::uint16_t* pulses, std::uint8_t* failed);
+  void (*drift)(const Device& device, const ReadTime& time, Cells cells, const float* programmed, float* out);
+  void (*relax)(const Device& device, const ReadTime& time, Cells cells, const float* programmed, const float* state,
+                float* out);
+  void (*read)(const Device& device, const ReadTime& time, Cells cells, Draw draw, const float* programmed,
+               const float* state, float* out);
+  void (*faults)(const Device& device, Cells cells, std::uint8_t* out);
+  void (*age_and_read)(const Device& device, const ReadTime& time, Cells cells, Draw draw, const float* programmed,
+                       float* out);
+  void (*program_age_read)(const Device& device, const ReadTime& time, Cells cells, std::uint32_t write_event,
+                           Draw draw, const float* x, float* out);
+  void (*affine)(const float* values, std::size_t n, float scale, float offset, float lo, float hi, float* out);
+  void (*lookup)(const float* values, std::size_t n, const float* table, std::size_t knots, float x0, float inv_step,
+                 bool extrapolate, float* out);
+  void (*split_sign)(const float* values, std::size_t n, float* magnitude, std::uint8_t* signs);
+  void (*join_sign)(const float* magnitude, const std::uint8_t* signs, std::size_t n, float* out);
+  void (*differential)(const float* values, std::size_t n, float* positive, float* negative);
+};
+
+// How 64-bit words live on single-level cells: bit j of plane p is cell first + p * stride + j.
+struct BitCells {
+  std::uint64_t key;
+  std::uint64_t first;
+  std::uint64_t stride;
+  std::uint32_t planes;
+  float x_zero;
+  float x_one;
+  float threshold;
+};
+
+// Programs, ages and reads `n` words; returns the number of bits that differ. Built on `kernels`.
+std::uint64_t store_bits(const KernelTable& kernels, const Device& device, const ReadTime& time, const BitCells& cells,
+                         std::uint32_t write_event, Draw draw, const std::uint64_t* words, std::size_t n,
+                         std::uint64_t* out);
+
+// SECDED (72, 64): extended Hamming code, one check byte per word.
+void secded_encode(const std::uint64_t* words, std::size_t n, std::uint8_t* check);
+// Corrects in place. status: 0 clean, 1 one bit corrected, 2 uncorrectable (word left as read).
+void secded_decode(std::uint64_t* words, std::uint8_t* check, std::size_t n, std::uint8_t* status);
+
+const KernelTable& active();
+// Names of the levels that this build holds and this machine runs, best first.
+std::size_t available(const KernelTable* out[], std::size_t capacity);
+bool select(const char* name);
+
+}  // namespace memristore

@@ -1,0 +1,82 @@
+// One-lane vectors: the portable level, and the reference that the others must equal bit for bit.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+constexpr int kLanes = 1;
+struct F {
+  float v;
+};
+struct U {
+  std::uint32_t v;
+};
+struct M {
+  bool v;
+};
+
+inline F set(float a) { return {a}; }
+inline U setu(std::uint32_t a) { return {a}; }
+inline F load(const float* p) { return {*p}; }
+inline void store(float* p, F a) { *p = a.v; }
+inline void storeu(std::uint32_t* p, U a) { *p = a.v; }
+inline U iota() { return {0U}; }
+
+inline F operator+(F a, F b) { return {a.v + b.v}; }
+inline F operator-(F a, F b) { return {a.v - b.v}; }
+inline F operator*(F a, F b) { return {a.v * b.v}; }
+// libm's fmaf is exact with or without the hardware instruction.
+inline F fma(F a, F b, F c) { return {__builtin_fmaf(a.v, b.v, c.v)}; }
+inline F sqrt(F a) { return {__builtin_sqrtf(a.v)}; }
+inline F min(F a, F b) { return {a.v < b.v ? a.v : b.v}; }
+inline F max(F a, F b) { return {a.v > b.v ? a.v : b.v}; }
+
+inline U bits(F a) {
+  U r;
+  std::memcpy(&r.v, &a.v, 4);
+  return r;
+}
+inline F floats(U a) {
+  F r;
+  std::memcpy(&r.v, &a.v, 4);
+  return r;
+}
+inline U operator+(U a, U b) { return {a.v + b.v}; }
+inline U operator-(U a, U b) { return {a.v - b.v}; }
+inline U operator^(U a, U b) { return {a.v ^ b.v}; }
+inline U operator&(U a, U b) { return {a.v & b.v}; }
+template <int n>
+inline U shl(U a) {
+  return {a.v << n};
+}
+template <int n>
+inline U shr(U a) {
+  return {a.v >> n};
+}
+template <int n>
+inline U sar(U a) {
+  return {static_cast<std::uint32_t>(static_cast<std::int32_t>(a.v) >> n)};
+}
+inline F from_int(U a) { return {static_cast<float>(static_cast<std::int32_t>(a.v))}; }
+inline U to_int(F a) { return {static_cast<std::uint32_t>(static_cast<std::int32_t>(a.v))}; }
+inline void mul_wide(U a, std::uint32_t m, U& high, U& low) {
+  const std::uint64_t p = static_cast<std::uint64_t>(a.v) * m;
+  high = {static_cast<std::uint32_t>(p >> 32)};
+  low = {static_cast<std::uint32_t>(p)};
+}
+
+inline M less(F a, F b) { return {a.v < b.v}; }
+inline M less_equal(F a, F b) { return {a.v <= b.v}; }
+inline M less_u(U a, U b) { return {a.v < b.v}; }
+inline M nonzero(U a) { return {a.v != 0U}; }
+inline M operator&(M a, M b) { return {a.v && b.v}; }
+inline M andnot(M a, M b) { return {!a.v && b.v}; }
+inline M operator|(M a, M b) { return {a.v || b.v}; }
+inline bool any(M a) { return a.v; }
+inline F select(M m, F a, F b) { return m.v ? a : b; }
+inline U select(M m, U a, U b) { return m.v ? a : b; }
+inline F lookup(const float* table, U index) { return {table[index.v]}; }
+
+}  // namespace

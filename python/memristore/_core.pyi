@@ -1,0 +1,143 @@
+"""Compiled kernels. Thin by design: no defaults but ``threads``, no copies, no state.
+
+Every array must be C-contiguous and of exactly the dtype named; anything else raises ``TypeError``. Cells are named
+by their absolute index (``first + position``), draws by (key, cell, purpose, event): results never depend on ``threads``,
+on how a range is cut, or on the instruction set. ``threads=0`` means all that OpenMP offers.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+
+CONDUCTANCE: Final[int]
+LOG_RESISTANCE: Final[int]
+ZERO: Final[int]
+POLY: Final[int]
+POLY_LOG: Final[int]
+EXP_LOG: Final[int]
+TABLE: Final[int]
+MAX_COEFFICIENTS: Final[int]
+MAX_KNOTS: Final[int]
+MAX_PULSES: Final[int]
+LOG_FLOOR: Final[float]
+PURPOSES: Final[dict[str, int]]
+
+class Curve:
+    def __init__(self, form: int, a: F32, b: F32, lo: float, hi: float, x0: float, inv_step: float) -> None: ...
+    def __call__(self, x: F32) -> F32: ...
+
+class Device:
+    def __init__(
+        self,
+        *,
+        domain: int,
+        read_relative: bool,
+        state_lo: float,
+        inv_range: float,
+        clip_lo: float,
+        clip_hi: float,
+        p_stuck_lo: float,
+        p_stuck_hi: float,
+        stuck_lo: float,
+        stuck_hi: float,
+        response: Curve,
+        write_std: Curve,
+        cell_std: Curve,
+        drift_mean: Curve,
+        drift_std: Curve,
+        relax_std: Curve,
+        read_std: Curve,
+    ) -> None: ...
+
+class ReadTime:
+    def __init__(self, *, log2_age: float, relax_mean: float, relax_scale: float, read_scale: float) -> None: ...
+
+class Pulse:
+    def __init__(
+        self,
+        *,
+        start: float,
+        step: float,
+        spread: float,
+        noise: float,
+        verify_std: float,
+        band: float,
+        log2_delay: float,
+        max_pulses: int,
+    ) -> None: ...
+
+def isa() -> str: ...
+def isa_available() -> list[str]: ...
+def set_isa(name: str) -> None: ...
+def max_threads() -> int: ...
+def philox(key: int, purpose: int, event: int, first_block: int, out: U32) -> None: ...
+def normals(key: int, purpose: int, event: int, first: int, out: F32, threads: int = 0) -> None: ...
+def program(device: Device, key: int, event: int, first: int, x: F32, out: F32, threads: int = 0) -> None: ...
+def program_and_verify(
+    device: Device, pulse: Pulse, key: int, event: int, first: int, x: F32, out: F32, pulses: U16, failed: U8, threads: int = 0
+) -> None: ...
+def drift(device: Device, time: ReadTime, key: int, first: int, programmed: F32, out: F32, threads: int = 0) -> None: ...
+def relax(
+    device: Device, time: ReadTime, key: int, first: int, programmed: F32, state: F32, out: F32, threads: int = 0
+) -> None: ...
+def read(
+    device: Device,
+    time: ReadTime,
+    key: int,
+    purpose: int,
+    event: int,
+    first: int,
+    programmed: F32,
+    state: F32,
+    out: F32,
+    threads: int = 0,
+) -> None: ...
+def faults(device: Device, key: int, first: int, out: U8, threads: int = 0) -> None: ...
+def age_and_read(
+    device: Device, time: ReadTime, key: int, purpose: int, event: int, first: int, programmed: F32, out: F32, threads: int = 0
+) -> None: ...
+def program_age_read(
+    device: Device,
+    time: ReadTime,
+    key: int,
+    write_event: int,
+    purpose: int,
+    read_event: int,
+    first: int,
+    x: F32,
+    out: F32,
+    threads: int = 0,
+) -> None: ...
+def store_bits(
+    device: Device,
+    time: ReadTime,
+    key: int,
+    write_event: int,
+    purpose: int,
+    read_event: int,
+    first: int,
+    plane_stride: int,
+    planes: int,
+    words: U64,
+    x_zero: float,
+    x_one: float,
+    threshold: float,
+    out: U64,
+    threads: int = 0,
+) -> int: ...
+def affine(values: F32, scale: float, offset: float, lo: float, hi: float, out: F32, threads: int = 0) -> None: ...
+def lookup(
+    values: F32, table: F32, x0: float, inv_step: float, extrapolate: bool, out: F32, threads: int = 0
+) -> None: ...
+def split_sign(values: F32, magnitude: F32, signs: U8, threads: int = 0) -> None: ...
+def join_sign(magnitude: F32, signs: U8, out: F32, threads: int = 0) -> None: ...
+def differential(values: F32, positive: F32, negative: F32, threads: int = 0) -> None: ...
+def secded_encode(words: U64, check: U8, threads: int = 0) -> None: ...
+def secded_decode(words: U64, check: U8, status: U8, threads: int = 0) -> None: ...

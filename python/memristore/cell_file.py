@@ -1,0 +1,171 @@
+"""One file for a stored model: safetensors, with a versioned JSON header and a checksum of the cells.
+
+Layout (version 1). The metadata entry ``memristore`` is a JSON document: ``schema`` "memristore.cells", ``version``,
+``library`` (release that wrote it), ``sha256`` (of all arrays, by name), ``spec``, ``seed``, ``entries`` (the tensors),
+``streams`` (address, size, code, pulses and failures of each analog stream), ``references``, ``regions`` (the bit streams),
+``data_words`` and ``sizing``. Arrays: ``references/0``, ``words`` (uint64: data then check words), and for stream number i and
+plane p ``states/i/p`` (float32) and, where kept, ``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from memristore.bit_cells import BitCells, Region, Sizing
+from memristore.codes import codes
+from memristore.errors import FileError, MemristoreError
+from memristore.planes import CellBlock
+from memristore.spec import StorageSpec
+from memristore.stored import StoredModel, StreamCells
+from memristore.torch_io import Entry
+
+SCHEMA: Final = "memristore.cells"
+VERSION: Final = 1
+_KEY: Final = "memristore"
+_TRACE: Final = {"targets": np.float32, "pulses": np.uint16, "failed": np.uint8}
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def save(model: StoredModel, path: str | os.PathLike[str]) -> None:
+    """Write a stored model; the file appears whole or not at all.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be written.
+    """
+    arrays: Arrays = {"words": model.bits.words}
+    for p, state in enumerate(model.references.states):
+        arrays[f"references/{p}"] = state
+    for i, stream in enumerate(model.streams.values()):
+        for p, state in enumerate(stream.block.states):
+            arrays[f"states/{i}/{p}"] = state
+        for what in _TRACE:
+            for p, kept in enumerate(getattr(stream.block, what)):
+                arrays[f"{what}/{i}/{p}"] = kept
+    header = _header(model) | {"sha256": _checksum(arrays)}
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
+        os.close(handle)
+        try:
+            save_file(arrays, name, metadata={_KEY: json.dumps(header)})
+            os.replace(name, target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise FileError(f"cannot write {target}: {error}") from None
+
+
+def _header(model: StoredModel) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "library": metadata.version("memristore"),
+        "spec": model.spec.to_dict(),
+        "seed": model.seed,
+        "entries": [dataclasses.asdict(e) for e in model.entries],
+        "streams": {
+            name: {
+                "first": s.block.first,
+                "n": s.block.n,
+                "planes": len(s.block.states),
+                "code": s.code.to_dict(),
+                "pulses": s.pulses_total,
+                "failed": s.failed_total,
+                "trace": [what for what in _TRACE if getattr(s.block, what)],
+            }
+            for name, s in model.streams.items()
+        },
+        "references": {"first": model.references.first, "n": model.references.n, "planes": len(model.references.states)},
+        "regions": [dataclasses.asdict(r) for r in model.bits.regions.values()],
+        "data_words": model.bits.data_words,
+        "sizing": dataclasses.asdict(model.bits.sizing),
+    }
+
+
+def _checksum(arrays: Arrays) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+        digest.update(memoryview(array).cast("B") if array.size else b"")
+    return digest.hexdigest()
+
+
+def load(path: str | os.PathLike[str]) -> StoredModel:
+    """Read a stored model.
+
+    Raises
+    ------
+    FileError
+        If the file is missing, damaged, truncated, of another kind, or of a version that this release does not read.
+    """
+    where = Path(path)
+    if not where.is_file():
+        raise FileError(f"{where}: no such file")
+    try:
+        with safe_open(str(where), framework="numpy") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            if text is None:
+                raise FileError(f"{where}: a safetensors file, but not one of stored cells; use memristore.store to make one")
+            arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{where}: not a safetensors file, or damaged or truncated: {error}") from None
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FileError(f"{where}: the header is damaged at character {error.pos}: {error.msg}") from None
+    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
+        raise FileError(f"{where}: the header is not that of stored cells")
+    if header.get("version") != VERSION:
+        raise FileError(f"{where}: format version {header.get('version')!r}; this release reads {VERSION}; use a newer memristore")
+    if header.get("sha256") != _checksum(arrays):
+        raise FileError(f"{where}: the cells do not match their checksum; the file is damaged")
+    try:
+        return _rebuild(header, arrays)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, MemristoreError) as error:
+        raise FileError(f"{where}: the header and the cells do not fit together ({type(error).__name__}: {error})") from None
+
+
+def _rebuild(header: dict[str, Any], arrays: Arrays) -> StoredModel:
+    spec = StorageSpec.from_dict(header["spec"])
+    entries = [Entry(**{**e, "shape": tuple(int(n) for n in e["shape"])}) for e in header["entries"]]
+    streams: dict[str, StreamCells] = {}
+    for i, (name, s) in enumerate(header["streams"].items()):
+        block = CellBlock(int(s["first"]), int(s["n"]), _planes(arrays, f"states/{i}", s, np.float32))
+        for what in s["trace"]:
+            getattr(block, what).extend(_planes(arrays, f"{what}/{i}", s, _TRACE[what]))
+        streams[name] = StreamCells(block, codes.from_dict(s["code"]), int(s["pulses"]), int(s["failed"]))
+    r = header["references"]
+    references = CellBlock(int(r["first"]), int(r["n"]), _planes(arrays, "references", r, np.float32))
+    regions = {region["name"]: Region(**region) for region in header["regions"]}
+    words = arrays["words"]
+    bits = BitCells(regions, words, int(header["data_words"]), spec.bits, Sizing(**header["sizing"]))
+    if words.dtype != np.uint64 or words.ndim != 1 or words.size != bits.data_words + -(-bits.data_words // 8):
+        raise ValueError("the number of words is wrong")
+    return StoredModel(spec, int(header["seed"]), entries, references, streams, bits)
+
+
+def _planes(arrays: Arrays, prefix: str, block: dict[str, Any], dtype: Any) -> list[npt.NDArray[Any]]:
+    found = [arrays[f"{prefix}/{p}"] for p in range(int(block["planes"]))]
+    for plane in found:
+        if plane.dtype != dtype or plane.shape != (int(block["n"]),):
+            raise ValueError(f"{prefix}: expected {block['n']} cells of {np.dtype(dtype)}, found {plane.shape} of {plane.dtype}")
+    return found

@@ -1,0 +1,17 @@
+"""Compressors: the source coding of a whole network, from weights to streams."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from memristore.compress.identity import Identity
+from memristore.compress.prune import Prune, prune_and_finetune
+from memristore.compress.quantize import Quantize
+from memristore.compress.raw import Raw
+from memristore.registry import Registry
+from memristore.transform import Compressor
+
+#: Every compressor by name.
+compressors: Final[Registry[Compressor]] = Registry("memristore.compress", Compressor)
+
+__all__ = ["Compressor", "Identity", "Prune", "Quantize", "Raw", "compressors", "prune_and_finetune"]

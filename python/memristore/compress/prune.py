@@ -1,0 +1,179 @@
+"""Magnitude pruning: the smallest weights become zero, at once or gradually with fine-tuning in between."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from memristore.config import check_number
+from memristore.errors import SpecError
+from memristore.streams import AnalogStream, Payload, Stream
+from memristore.transform import Compressor, Context
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune(Compressor):
+    """Set the smallest weights to zero.
+
+    Exactly ``round(sparsity * n)`` values are set to zero (``n`` over all pruned tensors or in each); values that are
+    zero already count. Equal magnitudes go by position. By itself it saves no cells: a later stage must drop the zeros.
+
+    Parameters
+    ----------
+    sparsity : float
+        Share of values to remove, in [0, 1).
+    scope : {"global", "layer"}
+        Whether magnitudes are compared in the whole network or within each tensor.
+    minimum_dim : int
+        Tensors with fewer dimensions (biases, normalisation) are left alone.
+
+    Raises
+    ------
+    SpecError
+        If a field is out of range.
+    """
+
+    name: ClassVar[str] = "prune"
+    #: Settings that the contract tests try.
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"sparsity": 0.9}, {"sparsity": 0.5, "scope": "layer"})
+    sparsity: float
+    scope: str = "global"
+    minimum_dim: int = 2
+
+    def __post_init__(self) -> None:
+        check_number("prune", "sparsity", self.sparsity, 0, 1)
+        if self.sparsity == 1:
+            raise SpecError("prune: sparsity must be less than 1; a network without weights has nothing to store")
+        if self.scope not in ("global", "layer"):
+            raise SpecError(f"prune: scope must be 'global' or 'layer', not {self.scope!r}")
+        check_number("prune", "minimum_dim", self.minimum_dim, 0, 64, integer=True)
+
+    def encode(self, payload: Payload, context: Context) -> Payload:
+        """Set the smallest values of the analog streams to zero."""
+        shapes = context.shapes
+        chosen = [s for s in payload.analog_streams() if s.name in shapes and len(shapes[s.name]) >= self.minimum_dim]
+        drops = drop_masks([s.values for s in chosen], self.sparsity, self.scope)
+        pruned: dict[str, Stream] = {
+            s.name: AnalogStream(s.name, np.where(drop, np.float32(0), s.values), s.sensitivity)
+            for s, drop in zip(chosen, drops, strict=True)
+        }
+        return Payload(pruned.get(s.name, s) for s in payload)
+
+    def decode(self, payload: Payload, context: Context) -> Payload:
+        """Return the payload: nothing is left to undo."""
+        return payload
+
+
+def drop_masks(arrays: Sequence[npt.NDArray[np.float32]], sparsity: float, scope: str) -> list[npt.NDArray[np.bool_]]:
+    """Choose the smallest magnitudes.
+
+    Parameters
+    ----------
+    arrays : sequence of ndarray, float32
+        Values, of any shapes.
+    sparsity : float
+        Share to choose, in [0, 1).
+    scope : {"global", "layer"}
+        Compare across all arrays or within each.
+
+    Returns
+    -------
+    list of ndarray, bool
+        True for ``round(sparsity * n)`` values to drop, in all or in each; in the shapes of `arrays`.
+    """
+    if scope == "layer":
+        return [mask for array in arrays for mask in drop_masks([array], sparsity, "global")]
+    if not arrays:
+        return []
+    # The bits of magnitudes are ordered as the magnitudes are, and compare faster.
+    order = np.concatenate([np.abs(array).reshape(-1).view(np.uint32) for array in arrays])
+    count = round(sparsity * order.size)
+    drop = np.zeros(order.size, np.bool_)
+    if count > 0:
+        limit = np.partition(order, count - 1)[count - 1]
+        np.less(order, limit, out=drop)
+        ties = np.flatnonzero(order == limit)
+        drop[ties[: count - int(np.count_nonzero(drop))]] = True
+    parts = np.split(drop, np.cumsum([array.size for array in arrays])[:-1])
+    return [part.reshape(array.shape) for part, array in zip(parts, arrays, strict=True)]
+
+
+def prune_and_finetune(
+    model: nn.Module, prune: Prune, finetune: Callable[[nn.Module, int], object], steps: int = 8
+) -> nn.Module:
+    """Prune a copy of a network gradually, training between the steps.
+
+    After step ``i`` of ``n`` a share ``sparsity * (1 - (1 - i / n)**3)`` of the weights is zero (M. Zhu and S. Gupta,
+    "To prune, or not to prune", 2017, arXiv:1710.01878). Gradients of removed weights are masked while `finetune` runs,
+    so that a fresh optimiser leaves them at zero; the masks are applied again after each call, whatever it did.
+
+    Masks act on parameters, not on modules: unlike ``torch.nn.utils.prune`` this works for tied parameters, recurrent
+    layers and attention, and needs no reparametrisation that would have to be removed.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left untouched.
+    prune : Prune
+        The final state; storing the result with it removes just the weights that are zero already.
+    finetune : callable
+        ``finetune(model, step)`` trains the model in place; step counts from 1. The parameters are the same objects in
+        every call.
+    steps : int
+        Number of pruning steps, at least 1.
+
+    Returns
+    -------
+    torch.nn.Module
+        A pruned deep copy with exact zeros.
+
+    Raises
+    ------
+    SpecError
+        If `steps` is out of range or the model has nothing to prune.
+    """
+    import torch
+
+    check_number("prune_and_finetune", "steps", steps, 1, 10**6, integer=True)
+    pruned = copy.deepcopy(model)
+    parameters = [p for p in pruned.parameters() if p.is_floating_point() and p.dim() >= prune.minimum_dim]
+    if not parameters:
+        raise SpecError(f"the model has no floating-point parameter of {prune.minimum_dim} or more dimensions to prune")
+    for step in range(1, steps + 1):
+        share = prune.sparsity * (1.0 - (1.0 - step / steps) ** 3)
+        arrays = [p.detach().to("cpu", torch.float32).contiguous().numpy() for p in parameters]
+        drops = drop_masks(arrays, share, prune.scope)
+        masks = [torch.from_numpy(drop).to(p.device) for drop, p in zip(drops, parameters, strict=True)]
+        hooks = [
+            p.register_hook(functools.partial(_mask_gradient, mask=mask))  # type: ignore[no-untyped-call]
+            for p, mask in zip(parameters, masks, strict=True)
+            if p.requires_grad
+        ]
+        try:
+            _clear(parameters, masks)
+            finetune(pruned, step)
+            _clear(parameters, masks)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return pruned
+
+
+def _mask_gradient(gradient: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    # A sparse gradient (of an embedding) stays as it is: masking it would make it dense.
+    return gradient if gradient.is_sparse else gradient.masked_fill(mask, 0)
+
+
+def _clear(parameters: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]) -> None:
+    for parameter, mask in zip(parameters, masks, strict=True):
+        parameter.detach().masked_fill_(mask, 0)

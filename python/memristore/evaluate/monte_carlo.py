@@ -1,0 +1,180 @@
+"""Monte Carlo over independently programmed arrays: the only honest way to put a number on a noisy memory."""
+
+from __future__ import annotations
+
+import copy
+import numbers
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from memristore import _core, rng
+from memristore.errors import SpecError
+from memristore.evaluate.result import Evaluation, Metric, Result
+from memristore.store import prepare
+from memristore.units import Time, format_time, parse_time
+
+if TYPE_CHECKING:
+    from memristore.stored import StoredModel
+
+
+def package_version() -> str:
+    """Version of the installed package."""
+    try:
+        return metadata.version("memristore")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _times(at: Time | Sequence[Time]) -> list[float]:
+    """Read times in seconds, in the order given, each once."""
+    given = [at] if isinstance(at, (str, int, float)) else list(at)
+    times = list(dict.fromkeys(parse_time(time) for time in given))
+    if not times:
+        raise SpecError("evaluate: give at least one read time, for example at=['1 day', '1 year']")
+    return times
+
+
+def _judge(metric: Callable[[nn.Module], float], model: nn.Module, when: str) -> float:
+    """Call the metric and insist on a finite number."""
+    value: Any = metric(model)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        hint = "; end it with .item()" if isinstance(value, torch.Tensor) else ""
+        raise SpecError(f"evaluate: the metric must return a float, but {when} it returned {type(value).__name__}{hint}")
+    number = float(value)
+    if number - number != 0:
+        raise SpecError(f"evaluate: the metric returned {number} {when}; it must be a finite number for every read")
+    return number
+
+
+def _same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Whether two state dicts hold the same bits."""
+    if first.keys() != second.keys():
+        return False
+
+    def bits(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+
+    return all(
+        first[n].dtype == second[n].dtype and torch.equal(bits(first[n]), bits(second[n])) for n in first
+    )
+
+
+def _metric_of(metric: Callable[[nn.Module], float], higher_is_better: bool | None) -> Metric:
+    """What a metric says about itself: optional attributes `name`, `unit`, `higher_is_better`."""
+    name = getattr(metric, "name", None) or getattr(metric, "__name__", "metric")
+    better = getattr(metric, "higher_is_better", True) if higher_is_better is None else higher_is_better
+    label = "metric" if name == "<lambda>" else str(name)
+    return Metric(name=label, unit=str(getattr(metric, "unit", "")), higher_is_better=bool(better))
+
+
+def evaluate(
+    stored: StoredModel,
+    model: nn.Module,
+    metric: Callable[[nn.Module], float],
+    at: Time | Sequence[Time] = (0, "1 day", "1 year", "10 years"),
+    trials: int = 10,
+    *,
+    scheme: str = "stored",
+    clean: float | None = None,
+    higher_is_better: bool | None = None,
+    progress: bool = True,
+    keep: bool = False,
+) -> Evaluation:
+    """Judge a stored network over independent programmings, reads and times.
+
+    Trial 0 reads `stored` itself. Trial k programs a fresh array from `model` with a seed derived from that of
+    `stored`, and reads it with event k. All read times of a trial belong to the same array: a trajectory.
+
+    Parameters
+    ----------
+    stored : StoredModel
+        What `memristore.store` returned.
+    model : Module
+        The network that was stored; it is not changed. Trials after the first are programmed from its weights.
+    metric : callable
+        ``metric(model) -> float``, given a copy of `model` with the weights as read. Its optional attributes `name`,
+        `unit` (``"fraction"`` is printed as percent) and `higher_is_better` go into the tables.
+    at : time or sequence of times
+        Seconds or strings such as ``"1 year"``.
+    trials : int
+        Number of independently programmed arrays, at least 1. With 1 there is no confidence interval.
+    scheme : str
+        Name of the row in tables and pictures.
+    clean : float, optional
+        The value to compare with; default ``metric(model)``. Give it if `model` was already changed for storage, for
+        example pruned.
+    higher_is_better : bool, optional
+        Decides which trial is the worst; default: what the metric says of itself, else True.
+    progress : bool
+        Show a bar on standard error if that is a terminal.
+    keep : bool
+        Keep the programmed arrays in `Evaluation.stored`.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    SpecError
+        If an argument is not valid, if the metric returns something else than a finite number, or if `model` is not
+        what was stored.
+    """
+    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
+        raise SpecError(f"evaluate: trials must be an integer of at least 1, not {trials!r}")
+    times = _times(at)
+    about = _metric_of(metric, higher_is_better)
+    probe = copy.deepcopy(model)
+    reference = _judge(metric, probe, "for the original network") if clean is None else float(clean)
+    prepared = prepare(model, stored.spec)
+    probe.load_state_dict(prepared.decode_clean())
+    compressed = _judge(metric, probe, "for the compressed network")
+    if trials > 1 and not _same(prepared.program(seed=stored.seed).load(at=0), stored.load(at=0)):
+        raise SpecError(
+            "evaluate: the weights of the model given are not those that were stored, so further trials would judge "
+            "another network; give the model that was stored, or trials=1"
+        )
+    values: list[list[float]] = [[] for _ in times]
+    errors = [[0, 0, 0] for _ in times]
+    kept = []
+    with tqdm(total=trials * len(times), desc=scheme, leave=False, disable=None if progress else True) as bar:
+        for trial in range(trials):
+            array = stored if trial == 0 else prepared.program(seed=rng.key(stored.seed, "trial", trial))
+            if keep:
+                kept.append(array)
+            for index, time in enumerate(times):
+                found = array.read(at=time, event=trial)
+                probe.load_state_dict(found.state_dict)
+                values[index].append(_judge(metric, probe, f"in trial {trial} after {format_time(time)}"))
+                report = found.report
+                counts = (report.bits_raw_errors, report.words_corrected, report.words_failed)
+                errors[index] = [total + int(count) for total, count in zip(errors[index], counts, strict=True)]
+                bar.update()
+    return Evaluation(
+        scheme=scheme,
+        metric=about,
+        cells_per_weight=float(stored.cells_per_weight),
+        clean=reference,
+        compressed=compressed,
+        results=tuple(
+            Result(
+                at_seconds=time,
+                values=tuple(numbers_at),
+                bits_raw_errors=wrong,
+                words_corrected=corrected,
+                words_failed=failed,
+                higher_is_better=about.higher_is_better,
+            )
+            for time, numbers_at, (wrong, corrected, failed) in zip(times, values, errors, strict=True)
+        ),
+        spec=stored.spec.to_dict(),
+        seed=int(stored.seed),
+        memristore=package_version(),
+        isa=_core.isa(),
+        stored=tuple(kept),
+    )

@@ -1,0 +1,11 @@
+"""Mappers: symbol to target state of a cell, and read state to soft value."""
+
+from memristore.mapping.density import Density
+from memristore.mapping.differential import Differential
+from memristore.mapping.linear import Linear
+from memristore.mapping.mapper import Mapper, PlaneParams, Table
+from memristore.registry import Registry
+
+mappers = Registry("memristore.mapping", Mapper)
+
+__all__ = ["Density", "Differential", "Linear", "Mapper", "PlaneParams", "Table", "mappers"]

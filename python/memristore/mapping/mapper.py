@@ -1,0 +1,303 @@
+"""The mapper protocol, and what every mapper shares: windows, side information, decoding tables."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from memristore import _core
+from memristore.config import Configurable
+from memristore.devices.device import Device
+from memristore.devices.moments import Channel
+from memristore.errors import SpecError
+from memristore.mapping.density import Density
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+#: Window positions at which responses are tabulated, and knots of a decoding table.
+POSITIONS: Final[int] = 257
+KNOTS: Final[int] = 513
+#: Values are judged by a strided sample of at most this many.
+SAMPLE: Final[int] = 65536
+# Decoding tables are rounded to this share of their window: far below any cell's noise, far above the last-bit
+# differences between mathematical libraries, so that decoded bits agree between machines.
+_GRAIN: Final[float] = 2.0**-18
+# Grid of the window search, and values kept one by one at each end of a sample.
+_COARSE: Final[tuple[int, int]] = (385, 193)
+_EXTREMES: Final[int] = 64
+
+
+def sample_of(values: F32) -> F32:
+    """Return a strided sample of at most `SAMPLE` values; the same for the same values."""
+    return values[:: max(1, -(-values.size // SAMPLE))]
+
+
+@dataclass(frozen=True)
+class PlaneParams:
+    """Side information of one plane: 56 bits. Window edges are bfloat16, so the encoder uses what the decoder reads.
+
+    Parameters
+    ----------
+    lo, hi : float
+        Values that the window's edges stand for; ``lo == hi`` for a constant stream, which needs no cells.
+    density : Density
+        The prior of the values in the window.
+    """
+
+    lo: float
+    hi: float
+    density: Density
+
+    BYTES: ClassVar[int] = 7
+
+    def to_bytes(self) -> bytes:
+        """Pack: bfloat16 lo, bfloat16 hi, centre (8 bits), shape code (16 bits)."""
+        edges = np.array([self.lo, self.hi], dtype="<f4").view("<u4") >> 16
+        return edges.astype("<u2").tobytes() + bytes([self.density.centre, self.density.code & 255, self.density.code >> 8])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> PlaneParams:
+        """Unpack; any seven bytes give valid parameters, since bit errors happen."""
+        edges = (np.frombuffer(data[:4], dtype="<u2").astype("<u4") << 16).view("<f4")
+        lo, hi = (float(e) if math.isfinite(e) else 0.0 for e in edges)
+        return cls(lo, max(lo, hi), Density(data[4], data[5] + 256 * data[6]))
+
+
+def outward(lo: float, hi: float) -> tuple[float, float]:
+    """Round window edges outward to bfloat16."""
+    edges = np.array([lo, hi], dtype=np.float32).view(np.uint32)
+    cut = (edges & np.uint32(0xFFFF0000)).view(np.float32)
+    step = ((edges & np.uint32(0xFFFF0000)) + np.uint32(0x10000)).view(np.float32)
+    low = float(cut[0]) if cut[0] <= lo else float(step[0])
+    high = float(cut[1]) if cut[1] >= hi else float(step[1])
+    top = float(np.array([0x7F7F0000], dtype=np.uint32).view(np.float32)[0])
+    return max(low, -top), min(high, top)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A decoding table for the kernels: value against soft read, straight between equally spaced knots."""
+
+    values: F32
+    start: float
+    inv_step: float
+    extrapolate: bool
+
+    def __call__(self, soft: F32, threads: int = 0) -> F32:
+        """Decode soft reads, shape (n,)."""
+        out = np.empty_like(soft)
+        _core.lookup(soft, self.values, self.start, self.inv_step, self.extrapolate, out, threads)
+        return out
+
+
+class Mapper(Configurable):
+    """Values to targets of cells, and soft reads back to values.
+
+    A mapper places the values of a window [lo, hi] on the device. Window positions run from 0 (lo) to 1 (hi).
+    """
+
+    #: Cells that one symbol takes.
+    cells_per_symbol: ClassVar[int] = 1
+    #: ``"auto"``, None for the extreme values, or a multiple of the standard deviation.
+    clip: float | str | None
+
+    def targets(self, values: F32, params: PlaneParams, device: Device, threads: int = 0) -> list[F32]:
+        """Return one array of targets x, shape (n,), for each cell of a symbol."""
+        raise NotImplementedError
+
+    def soft(self, reads: Sequence[F32]) -> F32:
+        """Combine the reads of a symbol's cells into one soft value, shape (n,)."""
+        raise NotImplementedError
+
+    def response(self, position: F64, params: PlaneParams, channel: Channel) -> tuple[F64, F64]:
+        """Mean and spread of the soft value at window positions, shape (k,)."""
+        raise NotImplementedError
+
+    def edges(self, low: float, high: float, centre: float, share: float) -> tuple[float, float]:
+        """Window edges when `share` of the extent [low, high] is kept. Values of one sign keep their inner edge."""
+        if low >= 0:
+            low = 0.0 if low < 0.02 * high else low
+            return low, low + share * (high - low)
+        if high <= 0:
+            high = 0.0 if high > 0.02 * low else high
+            return high - share * (high - low), high
+        return centre - share * (centre - low), centre + share * (high - centre)
+
+    def window(self, values: F32, channel: Channel, planes: int = 1, decoder: str = "mmse", clip_cost: float = 1.0) -> PlaneParams:
+        """Choose the window and prior for values, shape (n,), that `planes` averaged cells hold until `channel`'s time."""
+        low, high = float(values.min()), float(values.max())
+        if low == high:
+            return PlaneParams(*([float(np.float32(low))] * 2), Density())
+        sample = sample_of(values)
+        if self.clip is None:
+            edges = self.edges(low, high, float(sample.mean(dtype=np.float64)), 1.0)
+        else:
+            edges = self._search(sample, low, high, values.size, channel, planes, decoder, clip_cost)[0]
+        lo, hi = outward(*edges)
+        return PlaneParams(lo, hi, Density.fit(sample, lo, hi))
+
+    def distortion(self, values: F32, channel: Channel, planes: int = 1, decoder: str = "mmse") -> float:
+        """Predicted mean squared error per value in the window that :meth:`window` would choose."""
+        low, high = float(values.min()), float(values.max())
+        if low == high:
+            return 0.0
+        return self._search(sample_of(values), low, high, values.size, channel, planes, decoder)[1]
+
+    def _search(
+        self, sample: F32, low: float, high: float, n: int, channel: Channel, planes: int, decoder: str, clip_cost: float = 1.0
+    ) -> tuple[tuple[float, float], float]:
+        """Best window edges among the shares tried, and the error predicted for them."""
+        values, weights = _condense(sample)
+        centre = float(np.sum(values * weights))
+        if isinstance(self.clip, str):
+            shares = np.geomspace(0.1, 1.0, 28)
+        elif self.clip is None:
+            shares = np.ones(1)
+        else:
+            spread = math.sqrt(float(np.sum(weights * np.square(values - (centre if low < 0 < high else 0.0)))))
+            extent = max(high - centre, centre - low) if low < 0 < high else max(abs(low), abs(high))
+            shares = np.array([min(1.0, max(self.clip * spread / extent, 1e-3))])
+        seen = _seen(self, channel, planes, *_COARSE)
+        grid = seen.position
+        best: tuple[tuple[float, float], float] | None = None
+        for share in shares:
+            lo, hi = self.edges(low, high, centre, float(share))
+            span = hi - lo
+            true = (values - lo) / span
+            position = np.clip(true, 0.0, 1.0)
+            # The sample may miss the extremes, which the window must answer for with their true weight 1/n.
+            missed = (max(lo - low, 0.0) ** 2 + max(high - hi, 0.0) ** 2) / (n * span * span)
+            if decoder == "inverse" or seen.noiseless:
+                noise = float(np.sum(weights * np.interp(position, grid, seen.inverse_variance)))
+                noise += clip_cost * float(np.sum(weights * np.square(true - position)))
+            else:
+                noise = seen.posterior_variance(position, true, weights)
+            error = span * span * (noise + missed)
+            if best is None or error < best[1]:
+                best = ((lo, hi), error)
+        if best is None:
+            raise RuntimeError("no window was tried")
+        return best
+
+    def table(self, params: PlaneParams, channel: Channel, planes: int, decoder: str) -> Table:
+        """Decoding table for the mean of `planes` soft reads.
+
+        Parameters
+        ----------
+        params : PlaneParams
+        channel : Channel
+            At the age that the decoder believes the cells to have.
+        planes : int
+            Cells averaged.
+        decoder : {"mmse", "inverse"}
+            Posterior mean under the prior, or the inverse of the mean response (unbiased, extrapolating).
+        """
+        seen = _seen(self, channel, planes, KNOTS, POSITIONS)
+        span = params.hi - params.lo
+        if decoder not in ("mmse", "inverse"):
+            raise SpecError(f"unknown decoder {decoder!r}; there are 'mmse' and 'inverse'")
+        # Without noise the posterior mean is the inverse.
+        inverted = decoder == "inverse" or seen.noiseless
+        if inverted:
+            start, stop = float(min(seen.mean[0], seen.mean[-1])), float(max(seen.mean[0], seen.mean[-1]))
+            position = inverse(np.linspace(start, stop, KNOTS), seen.position, seen.mean)
+        else:
+            start, stop = float(seen.knots[0]), float(seen.knots[-1])
+            position = seen.posterior_mean(*params.density.masses(POSITIONS, params.lo, params.hi))
+        inv_step = (KNOTS - 1) / (stop - start) if stop > start else 1.0
+        return Table(_rounded(params.lo, span, position), start, inv_step, inverted)
+
+
+def _rounded(lo: float, span: float, position: F64) -> F32:
+    grain = span * _GRAIN
+    values: F32 = (np.round((lo + span * position) / grain) * grain).astype(np.float32)
+    return values
+
+
+def _condense(sample: F32) -> tuple[F64, F64]:
+    """Few values and weights that stand for a sample: its extremes one by one, its middle in groups."""
+    values = np.sort(sample).astype(np.float64)
+    if values.size > 4 * _EXTREMES:
+        middle = values[_EXTREMES:-_EXTREMES]
+        size = max(1, middle.size // 1024)
+        starts = np.arange(0, middle.size, size)
+        counts = np.diff(np.append(starts, middle.size))
+        means = np.add.reduceat(middle, starts) / counts
+        ends = np.ones(_EXTREMES)
+        values = np.concatenate([values[:_EXTREMES], means, values[-_EXTREMES:]])
+        weights = np.concatenate([ends, counts, ends])
+    else:
+        weights = np.ones(values.size)
+    return values, weights / weights.sum()
+
+
+def _spread_over(position: F64, weights: F64, size: int) -> F64:
+    """Masses at `size` equally spaced positions, each value shared between its two neighbours."""
+    t = position * (size - 1)
+    k = np.minimum(t.astype(np.int64), size - 2)
+    f = t - k
+    lower = np.bincount(k, weights * (1 - f), minlength=size)
+    return lower + np.bincount(k + 1, weights * f, minlength=size)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """How window positions show in soft reads, for one mapper, channel and number of averaged planes."""
+
+    position: F64
+    mean: F64
+    inverse_variance: F64
+    knots: F64
+    likelihood: F64
+    density: F64
+    noiseless: bool
+
+    def posterior_mean(self, mass: F64, first: F64) -> F64:
+        """Posterior mean at each knot, of masses at the positions and their first moments."""
+        mass = np.maximum(mass, 1e-12 * mass.max())
+        first = np.where(mass > 0, first, 0.0)
+        mean: F64 = (self.likelihood * first).sum(axis=1) / (self.likelihood * mass).sum(axis=1)
+        return mean
+
+    def posterior_variance(self, position: F64, true: F64, weights: F64) -> float:
+        """Mean squared error of the posterior mean of `true`, of values written at `position` (clipped to [0, 1])."""
+        mass = _spread_over(position, weights, self.position.size)
+        first = _spread_over(position, weights * true, self.position.size)
+        step = self.knots[1] - self.knots[0]
+        total, mean = self.density @ mass, self.density @ first
+        explained = float(np.sum(np.square(mean) / np.maximum(total, 1e-300)) * step)
+        return max(float(np.sum(weights * np.square(true))) - explained, 1e-14)
+
+
+@functools.lru_cache(maxsize=64)
+def _seen(mapper: Mapper, channel: Channel, planes: int, knots: int, positions: int) -> _Seen:
+    position = np.linspace(0.0, 1.0, positions)
+    mean, std = mapper.response(position, PlaneParams(0.0, 1.0, Density()), channel)
+    std = std / math.sqrt(planes)
+    slope = np.abs(np.gradient(mean, position))
+    variance = np.square(std / np.maximum(slope, 0.02 * abs(mean[-1] - mean[0]) + 1e-12))
+    # A spread below the grid's (ideal cells) becomes one that neighbouring positions still see.
+    grid = abs(mean[-1] - mean[0]) / (positions - 1)
+    reach = 4.5 * np.max(std) + grid
+    at = np.linspace(float(np.min(mean)) - reach, float(np.max(mean)) + reach, knots)
+    spread = np.maximum(std, max(0.5 * grid, 0.7 * float(at[1] - at[0])))
+    z = (at[:, None] - mean) / spread
+    log = -0.5 * z * z - np.log(spread * math.sqrt(2 * math.pi))
+    scale = log.max(axis=1, keepdims=True)
+    return _Seen(position, mean, variance, at, np.exp(log - scale), np.exp(log), not np.any(std))
+
+
+def inverse(states: F64, position: F64, mean: F64) -> F64:
+    """Positions whose mean response is `states`; follows the running extreme where a measured mean wiggles."""
+    rising = mean if mean[-1] >= mean[0] else -mean
+    wanted = states if mean[-1] >= mean[0] else -states
+    envelope = np.maximum.accumulate(rising)
+    keep = np.append(True, np.diff(envelope) > 0)
+    return np.interp(wanted, envelope[keep], position[keep])

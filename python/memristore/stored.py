@@ -1,0 +1,394 @@
+"""A stored network: programmed cells, and how to read them back."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import torch
+
+from memristore.array import F32, READ, read_cells
+from memristore.array import channel as channel_at
+from memristore.bit_cells import BLOCK_ERROR, BitCells, BitReport
+from memristore.codes import AnalogCode
+from memristore.devices.moments import Channel
+from memristore.errors import SpecError, TensorError
+from memristore.ledger import Ledger, Row
+from memristore.mapping import PlaneParams
+from memristore.planes import CellBlock, Reader
+from memristore.rng import key as make_key
+from memristore.spec import StorageSpec
+from memristore.streams import AnalogStream, BitStream, Payload
+from memristore.torch_io import Entry, base_of, rebuild
+from memristore.transform import SEPARATOR, Context
+from memristore.units import Time, format_time, parse_time
+
+#: Stream of the reference cells' mean at programming. Tensor names cannot clash: theirs hold no bare separator.
+REFERENCE_START: Final = f"{SEPARATOR}reference"
+_PLANES: Final = f"{SEPARATOR}{SEPARATOR}planes"
+
+
+def planes_stream(stream: str) -> str:
+    """Name of the bit stream that holds the side information of an analog stream's planes."""
+    return stream + _PLANES
+
+
+@dataclass(frozen=True, eq=False)
+class StreamCells:
+    """Cells of one analog stream, and what programming them took."""
+
+    block: CellBlock
+    code: AnalogCode
+    pulses_total: int = 0
+    failed_total: int = 0
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """What happened during a read.
+
+    Parameters
+    ----------
+    at_seconds : float
+        True age of the cells.
+    believed_seconds : float
+        Age that the decoder found from the reference cells; 0 without them.
+    bits : BitReport
+        Raw bit errors, corrected words, failed words.
+    """
+
+    at_seconds: float
+    believed_seconds: float
+    bits: BitReport
+
+    @property
+    def bits_raw_errors(self) -> int:
+        """Bits read wrong before decoding."""
+        return self.bits.raw_errors
+
+    @property
+    def words_corrected(self) -> int:
+        """Words that the bit code corrected."""
+        return self.bits.corrected
+
+    @property
+    def words_failed(self) -> int:
+        """Words that the bit code knows to be wrong."""
+        return self.bits.failed
+
+
+@dataclass(frozen=True, eq=False)
+class ReadResult:
+    """A network as read back, and what happened on the way."""
+
+    state_dict: dict[str, torch.Tensor]
+    report: ReadReport
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The cells of one stream, as arrays of shape (planes, n).
+
+    Parameters
+    ----------
+    address : ndarray of uint64
+        Index of each cell in its array.
+    target, programmed, read : ndarray of float32
+        Write parameter x in [0, 1]; state after programming and as read, uS or log10(ohm).
+    pulses, failed : ndarray of uint16, uint8
+        Pulses used and 1 where a cell was not accepted; one pulse and no failure for one-shot writes.
+    """
+
+    address: np.ndarray
+    target: np.ndarray
+    programmed: np.ndarray
+    read: np.ndarray
+    pulses: np.ndarray
+    failed: np.ndarray
+    unit: str = field(default="uS")
+
+
+def decode_tensor(entries: Iterable[Entry], payload: Payload, spec: StorageSpec, threads: int = 0) -> dict[str, torch.Tensor]:
+    """Undo protection and compression of a payload and put tensors together, tied ones sharing memory again."""
+    wanted = list(entries)
+    context = Context({e.base: e.shape for e in wanted}, threads=threads)
+    for transform in reversed([*spec.compress, *spec.protect]):
+        payload = transform.decode(payload, context)
+    made: dict[str, torch.Tensor] = {}
+    out: dict[str, torch.Tensor] = {}
+    for entry in wanted:
+        if entry.base not in made:
+            made[entry.base] = rebuild(entry, payload)
+        out[entry.name] = made[entry.base]
+    return out
+
+
+class StoredModel:
+    """A network in cells. Made by :func:`memristore.store` or :meth:`open`.
+
+    Reading is a pure function of (programmed state, time, event).
+    """
+
+    def __init__(
+        self, spec: StorageSpec, seed: int, entries: list[Entry], references: CellBlock, cells: dict[str, StreamCells], bits: BitCells
+    ) -> None:
+        self.spec = spec
+        self.seed = seed
+        self.key = make_key(seed, "array")
+        self.entries = entries
+        self.references = references
+        self.streams = cells
+        self.bits = bits
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def load(
+        self, *, at: Time = 0.0, event: int = 0, names: Sequence[str] | None = None, threads: int = 0
+    ) -> dict[str, torch.Tensor]:
+        """Read the network back.
+
+        Parameters
+        ----------
+        at : float or str
+            Time since programming: seconds, or words such as ``"1 year"``.
+        event : int
+            Number of the read; another number draws fresh read noise.
+        names : sequence of str, optional
+            Only these tensors; they come out bit for bit as in a whole load.
+        threads : int
+            Threads for kernels; 0 means all. Results do not depend on it.
+
+        Returns
+        -------
+        dict of str to Tensor
+            In the order and dtypes of the original; tied tensors share memory.
+
+        Raises
+        ------
+        TensorError
+            If a name is unknown.
+        SpecError
+            If the time or event is not valid.
+        """
+        return self.read(at=at, event=event, names=names, threads=threads).state_dict
+
+    def read(
+        self, *, at: Time = 0.0, event: int = 0, names: Sequence[str] | None = None, threads: int = 0
+    ) -> ReadResult:
+        """As :meth:`load`, with a report of bit errors and of the age that the decoder found."""
+        seconds = parse_time(at)
+        if isinstance(event, bool) or not isinstance(event, int) or not 0 <= event < 2**32:
+            raise SpecError(f"a read event is an integer in [0, 2**32), not {event!r}")
+        entries = self._select(names)
+        believed, age, report = self._believe(seconds, event, threads)
+        bases = {e.base for e in entries}
+        wanted = [n for n in self.bits.regions if base_of(n) in bases]
+        bits, more = self.bits.read(self.spec.cell, self.key, age, seconds, event, wanted, threads)
+        analog: dict[str, list[str]] = {}
+        for name in self.streams:
+            analog.setdefault(base_of(name), []).append(name)
+        by_base: dict[str, list[BitStream]] = {}
+        for stream in bits.values():
+            by_base.setdefault(base_of(stream.name), []).append(stream)
+        out: dict[str, torch.Tensor] = {}
+        made: dict[str, torch.Tensor] = {}
+        for entry in entries:
+            if entry.base not in made:
+                sides = {s.name: s for s in by_base.get(entry.base, [])}
+                payload: list[AnalogStream | BitStream] = []
+                for name in analog.get(entry.base, []):
+                    params = _unpack(sides.pop(planes_stream(name)))
+                    payload.append(AnalogStream(name, self._decode(name, params, seconds, event, believed, threads)))
+                payload.extend(sides.values())
+                made[entry.base] = decode_tensor([entry], Payload(payload), self.spec, threads)[entry.name]
+            out[entry.name] = made[entry.base]
+        return ReadResult(out, ReadReport(seconds, age, report + more))
+
+    def load_into(self, model: torch.nn.Module, *, at: Time = 0.0, event: int = 0, threads: int = 0) -> torch.nn.Module:
+        """Load into a module, in place; names and shapes must agree. Returns the module."""
+        state = self.load(at=at, event=event, threads=threads)
+        try:
+            model.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            raise TensorError(f"the stored network does not fit this module: {error}") from None
+        return model
+
+    def _select(self, names: Sequence[str] | None) -> list[Entry]:
+        if names is None:
+            return self.entries
+        if isinstance(names, str):
+            raise TensorError(f"names is a sequence of tensor names, not the string {names!r}; write [{names!r}]")
+        known = {e.name: e for e in self.entries}
+        if missing := [n for n in names if n not in known]:
+            raise TensorError(f"no tensor is called {missing[0]!r}; there are {', '.join(known)}")
+        return [known[n] for n in names]
+
+    def _believe(self, at: float, event: int, threads: int) -> tuple[Channel, float, BitReport]:
+        """Read the reference cells and return the channel, and age, that the decoder believes in."""
+        spec = self.spec
+        fresh = channel_at(spec.cell, spec.write, 0.0)
+        references = spec.references
+        if references is None or not self.references.states:
+            return fresh, 0.0, BitReport()
+        reads = read_cells(spec.cell, self.key, self.references.first, self.references.states[0], at, event=event, threads=threads)
+        now = references.statistic(reads)
+        # The start value is a stored number like any other, but its threshold depends on the age it helps to find: it is
+        # read with the thresholds of the age that the noiseless start value implies, as a controller would iterate to.
+        nominal = float(fresh.at_targets(references.targets())[0].mean())
+        guess = references.age(spec.cell, spec.write, nominal, now)
+        bits, report = self.bits.read(spec.cell, self.key, guess, at, event, [REFERENCE_START], threads)
+        start = float(bits[REFERENCE_START].to_array(np.float32)[0])
+        age = references.age(spec.cell, spec.write, start, now)
+        return channel_at(spec.cell, spec.write, age), age, report
+
+    def _decode(self, name: str, params: list[PlaneParams], at: float, event: int, believed: Channel, threads: int) -> F32:
+        stream = self.streams[name]
+        if stream.block.n == 0:
+            return np.zeros(0, dtype=np.float32)
+        reader = Reader(
+            self.spec, self.key, stream.block, params, stream.code,
+            at=at, event=event, believed=believed, purpose=READ, threads=threads,
+        )  # fmt: skip
+        return stream.code.decode(reader)
+
+    # -- counting and looking -----------------------------------------------------------------------------------
+
+    def ledger(self) -> Ledger:
+        """Return the table of cells by tensor and stream."""
+        rows: list[Row] = []
+        names = {e.base: e.name for e in self.entries if e.kind != "alias"}
+        wide = self.bits.sizing.cells_per_bit
+        for name, stream in self.streams.items():
+            tensor, part = names[base_of(name)], name.removeprefix(base_of(name)).lstrip(SEPARATOR)
+            note = f"{stream.code.name}, {len(stream.block.states)} cells per value" if stream.block.states else "constant: no cells"
+            rows.append(Row(tensor, part or "values", "data", stream.block.n, stream.block.cells, note))
+        for region in self.bits.regions.values():
+            tensor = names.get(base_of(region.name), "(array)")
+            part = region.name.removeprefix(base_of(region.name)).lstrip(SEPARATOR).replace(_PLANES, " planes")
+            rows.append(Row(tensor, part or "bits", region.kind, region.length, region.bytes * 8 * wide))
+        s = self.bits.sizing
+        if self.bits.data_words:
+            spare = self.bits.data_words * 64 - self.bits.payload_bytes * 8
+            verdict = "met" if s.met else f"NOT met (target {BLOCK_ERROR:g})"
+            note = (
+                f"{self.spec.bits.name}, {wide} single-level cell(s) per bit, sized for raw error {s.raw_error:.1e} after "
+                f"{format_time(self.spec.retention_seconds)}: block error {s.block_error:.1e}, {verdict}"
+            )
+            parity = self.bits.data_words * self.spec.bits.check_bits
+            rows.append(Row("(array)", "words", "padding", spare, spare * wide))
+            rows.append(Row("(array)", "words", "parity", parity, parity * wide, note))
+        if self.references.states:
+            rows.append(Row("(array)", "drift", "reference", self.references.n, self.references.cells))
+        # Tensors in the order of the network, what serves all of them last.
+        order = {e.name: i for i, e in enumerate(self.entries)}
+        rows.sort(key=lambda row: order.get(row.tensor, len(order)))
+        return Ledger(rows, self.weights)
+
+    @functools.cached_property
+    def weights(self) -> int:
+        """Parameters of the original network, batch-norm statistics included; tied ones once."""
+        return sum(e.size for e in self.entries if e.parameter)
+
+    @property
+    def cells_per_weight(self) -> float:
+        """All cells over all weights of the original network."""
+        return self.ledger().cells_per_weight
+
+    def cells(self, name: str, *, at: Time = 0.0, event: int = 0) -> dict[str, Cells]:
+        """Return the cells of a tensor, by stream.
+
+        Parameters
+        ----------
+        name : str
+            A tensor.
+        at, event : float or str, int
+            Of the read states.
+
+        Returns
+        -------
+        dict of str to Cells
+            Keys are parts (``"values"`` where the tensor was not split).
+
+        Raises
+        ------
+        TensorError
+            If the tensor is unknown, or targets were not kept (``store(..., trace=True)`` keeps them).
+        """
+        (entry,) = self._select([name])
+        seconds = parse_time(at)
+        out: dict[str, Cells] = {}
+        for stream, kept in self.streams.items():
+            if base_of(stream) != entry.base:
+                continue
+            block = kept.block
+            if len(block.targets) != len(block.states):
+                raise TensorError(f"{name}: targets were not kept for an array of this size; use store(..., trace=True)")
+            reads = [
+                read_cells(self.spec.cell, self.key, block.address(p), state, seconds, event=event)
+                for p, state in enumerate(block.states)
+            ]
+            shape = (len(block.states), block.n)
+            where = np.array([block.address(p) for p in range(shape[0])], dtype=np.uint64).reshape(-1, 1)
+            verified = bool(block.pulses)
+            out[stream.removeprefix(entry.base).lstrip(SEPARATOR) or "values"] = Cells(
+                address=where + np.arange(block.n, dtype=np.uint64),
+                target=np.array(block.targets, dtype=np.float32).reshape(shape),
+                programmed=np.array(block.states, dtype=np.float32).reshape(shape),
+                read=np.array(reads, dtype=np.float32).reshape(shape),
+                pulses=np.array(block.pulses).reshape(shape) if verified else np.ones(shape, np.uint16),
+                failed=np.array(block.failed).reshape(shape) if verified else np.zeros(shape, np.uint8),
+                unit=self.spec.cell.unit,
+            )
+        return out
+
+    def info(self) -> str:
+        """Return what is stored and which stages are active, in words."""
+        ledger = self.ledger()
+        lines = [
+            f"{len(self.entries)} tensors, {self.weights:,} weights in {ledger.total:,} cells: "
+            f"{ledger.cells_per_weight:.4g} cells per weight",
+            "cells by kind: " + ", ".join(f"{kind} {cells:,}" for kind, cells in ledger.by_kind().items()),
+        ]
+        pulses = sum(s.pulses_total for s in self.streams.values())
+        if pulses:
+            failed = sum(s.failed_total for s in self.streams.values())
+            data = max(sum(s.block.cells for s in self.streams.values()), 1)
+            lines.append(f"pulses: {pulses:,} ({pulses / data:.3g} per cell), {failed:,} cells not accepted")
+        width = max(len(stage) for stage in self.spec.stages())
+        lines += [f"{stage.ljust(width)}  {text}" for stage, text in self.spec.stages().items()]
+        lines.append(f"{'seed'.ljust(width)}  {self.seed}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"StoredModel({self.info()})"
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file with a versioned JSON header; see `memristore.cell_file`."""
+        from memristore.cell_file import save
+
+        save(self, path)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> StoredModel:
+        """Open a file written by :meth:`save`; reading gives the same bits as before.
+
+        Raises
+        ------
+        FileError
+            If the file is damaged, truncated, of another kind or version.
+        """
+        from memristore.cell_file import load
+
+        return load(path)
+
+
+def _unpack(side: BitStream) -> list[PlaneParams]:
+    raw = side.data.tobytes()
+    size = PlaneParams.BYTES
+    return [PlaneParams.from_bytes(raw[i : i + size]) for i in range(0, len(raw), size)]

@@ -1,0 +1,168 @@
+"""Between torch and streams: which tensors a network has, which may be noisy, and how they are put back together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from memristore.errors import TensorError
+from memristore.spec import StorageSpec
+from memristore.streams import AnalogStream, BitStream, Payload
+from memristore.transform import SEPARATOR
+
+#: Buffers that a bare state_dict is recognised by; a module tells its buffers itself.
+BUFFER_SUFFIXES: Final = ("running_mean", "running_var", "num_batches_tracked")
+
+StateDict = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a network.
+
+    Parameters
+    ----------
+    name, shape, dtype : str, tuple, str
+        As in the state_dict; dtype without the ``torch.`` prefix.
+    kind : {"analog", "exact", "alias"}
+        How it is kept.
+    base : str
+        Name of its stream: the tensor's name with ``%`` and the separator escaped. An alias has the base of the tensor
+        whose memory it shares.
+    parameter : bool
+        Whether it counts as a weight (parameters do, and batch-norm statistics; integer counters do not).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str
+    base: str
+    parameter: bool
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+def escape(name: str) -> str:
+    """Return a tensor name as a stream name: never empty, never with a separator."""
+    return name.replace("%", "%25").replace(SEPARATOR, "%2F") or "%"
+
+
+def base_of(stream: str) -> str:
+    """Return the tensor stream that a (part) stream belongs to."""
+    return stream.split(SEPARATOR, 1)[0]
+
+
+def _tensors(source: torch.nn.Module | StateDict) -> tuple[dict[str, torch.Tensor], set[str] | None]:
+    if isinstance(source, torch.nn.Module):
+        # keep_vars: the parameter itself, so that tied parameters are seen as one.
+        return dict(source.state_dict(keep_vars=True)), {name for name, _ in source.named_buffers(remove_duplicate=False)}
+    if not isinstance(source, Mapping):
+        raise TensorError(f"expected a torch module or a state_dict, not {type(source).__name__}")
+    return dict(source), None
+
+
+def _check(name: str, tensor: Any) -> torch.Tensor:
+    if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+        raise TensorError(f"{name!r}: a state_dict maps names to tensors; found {type(tensor).__name__}")
+    if tensor.is_meta:
+        raise TensorError(f"{name}: is on the meta device and has no values; materialise the model first")
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        raise TensorError(f"{name}: only dense, unquantised tensors can be stored; convert it with to_dense() or dequantize()")
+    return tensor
+
+
+def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return (tensor.device, tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
+
+
+def to_values(name: str, tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Return a floating tensor's values, shape (n,), float32; raises `TensorError` where one is not finite."""
+    # A detached copy only where dtype, device or layout demand it; values are read, never written.
+    flat = tensor.detach().to("cpu", torch.float32).contiguous().reshape(-1)
+    values: npt.NDArray[np.float32] = flat.numpy()
+    # A sum is finite only if all its terms are; only the doubtful case needs the slow look.
+    if values.size and not np.isfinite(values.sum(dtype=np.float64)):
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            source = tensor.detach().reshape(-1)[int(bad[0])].item()
+            raise TensorError(
+                f"{name}: {bad.size} of {values.size} values are not finite as float32 (first: {source} at {int(bad[0])}); "
+                "repair the network, or keep this tensor exact with StorageSpec(exact=...)"
+            )
+    return values
+
+
+def _to_bits(base: str, tensor: torch.Tensor) -> BitStream:
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    raw = flat.view(torch.uint8).numpy() if flat.numel() else np.zeros(0, np.uint8)
+    return BitStream(base, raw.copy(), raw.size * 8, "exact")
+
+
+def flatten(source: torch.nn.Module | StateDict, spec: StorageSpec) -> tuple[list[Entry], Payload]:
+    """Turn a network into a catalogue and a payload of one stream per distinct tensor.
+
+    Parameters
+    ----------
+    source : Module or state_dict
+        Left untouched. Floating parameters become analog streams; buffers, integers, truth values, complex tensors and
+        tensors named by ``spec.exact`` become exact bits. Tensors that share all of their memory are stored once.
+    spec : StorageSpec
+
+    Returns
+    -------
+    list of Entry, Payload
+
+    Raises
+    ------
+    TensorError
+        If a tensor is not dense, has no values, or holds NaN or infinity.
+    """
+    tensors, buffers = _tensors(source)
+    entries: list[Entry] = []
+    streams: list[AnalogStream | BitStream] = []
+    seen: dict[tuple[Any, ...], Entry] = {}
+    for name, item in tensors.items():
+        tensor = _check(name, item)
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        floating = tensor.dtype.is_floating_point
+        identity = _identity(tensor)
+        if tensor.numel() and identity in seen:
+            first = seen[identity]
+            entries.append(Entry(name, tuple(tensor.shape), dtype, "alias", first.base, False))
+            continue
+        buffer = name in buffers if buffers is not None else name.split(".")[-1] in BUFFER_SUFFIXES
+        analog = floating and not buffer and not spec.is_exact(name)
+        entry = Entry(name, tuple(tensor.shape), dtype, "analog" if analog else "exact", escape(name), floating)
+        entries.append(entry)
+        seen[identity] = entry
+        if analog:
+            streams.append(AnalogStream(entry.base, to_values(name, tensor)))
+        else:
+            streams.append(_to_bits(entry.base, tensor))
+    return entries, Payload(streams)
+
+
+def rebuild(entry: Entry, payload: Payload) -> torch.Tensor:
+    """Turn the stream of one tensor back into a tensor of its dtype and shape."""
+    dtype: torch.dtype = getattr(torch, entry.dtype)
+    stream = payload.streams[entry.base]
+    if isinstance(stream, BitStream):
+        raw = torch.from_numpy(stream.data.copy())
+        return (raw.view(dtype) if raw.numel() else torch.empty(0, dtype=dtype)).reshape(entry.shape)
+    tensor = torch.from_numpy(stream.values).reshape(entry.shape)
+    return tensor if dtype == torch.float32 else _narrow(tensor, dtype)
+
+
+def _narrow(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    # A noisy value may leave a narrow dtype's range; the nearest finite one is what is meant.
+    limits = torch.finfo(dtype)
+    return tensor.clamp(limits.min, limits.max).to(dtype)

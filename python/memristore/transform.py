@@ -1,0 +1,63 @@
+"""What compressors and protections have in common: payload in, payload out, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from memristore.config import Configurable
+from memristore.streams import Payload
+
+#: Separates a tensor's name from the parts it was split into. Tensor names are escaped so that they never hold it.
+SEPARATOR = "/"
+
+
+def _no_distortion(sample: npt.NDArray[np.float32]) -> float:
+    raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a transform may know: what both sides know without any cell, and (encoder only) what the cells would cost.
+
+    Parameters
+    ----------
+    shapes : dict
+        Shape of each tensor by its stream name; the architecture is known to the decoder.
+    distortion : callable
+        Encoder only. Predicted mean squared error per value if a sample of values, shape (n,), float32, were stored as an
+        analog stream of its own with the recipe's code, mapper and device at the end of the retention time.
+    threads : int
+        Threads for compiled kernels; 0 means all.
+    """
+
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    distortion: Callable[[npt.NDArray[np.float32]], float] = _no_distortion
+    threads: int = 0
+
+
+class Transform(Configurable):
+    """Payload-to-payload, invertible up to its stated loss.
+
+    `decode` must not fail on damaged streams (uncorrectable bit errors happen): lengths that no longer agree are cut or
+    filled with zeros.
+    """
+
+    def encode(self, payload: Payload, context: Context) -> Payload:
+        """Return the transformed payload. Streams that do not concern the transform pass unchanged."""
+        raise NotImplementedError
+
+    def decode(self, payload: Payload, context: Context) -> Payload:
+        """Undo :meth:`encode` on a payload that holds all parts of some of its tensors."""
+        raise NotImplementedError
+
+
+class Compressor(Transform):
+    """A transform of the source-coding stage; sees the whole network at once."""
+
+
+class Protection(Transform):
+    """A transform that moves what matters into the right stream; sees one stream of one tensor at a time."""

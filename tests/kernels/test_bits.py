@@ -1,0 +1,115 @@
+"""Bits on cells and the (72, 64) code, beyond what the common cases say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from memristore import _core
+from oracle import bits, bridge, cases, cells, philox, samples
+from oracle.curves import POLY, Curve
+
+
+@pytest.mark.parametrize(("first", "n"), [(0, 0), (5, 1), (2**32 - 3, 65), (2**40 + 17, 257), (64, 1024)])
+@pytest.mark.parametrize("planes", [1, 2, 3])
+@pytest.mark.parametrize("name", ["ibm", "busy-conductance", "busy-resistance"])
+def test_store_bits_matches_its_definition(name: str, planes: int, first: int, n: int, threads: int) -> None:
+    """A bit may differ only where its mean over the planes lies within 1e-6 of full scale of the threshold."""
+    group = cases.DEVICE_CASES[name]
+    words = samples.words(first, n)
+    got, errors = group.store_words(first, words, planes, threads)
+    oracle = bits.store_bits(
+        group.device, group.time, cases.KEY, cases.EVENT, philox.READ, cases.READ_EVENT, first, cases.STRIDE,
+        planes, words, 0.2, 0.7, group.threshold,
+    )  # fmt: skip
+    differ = bits.unpack(got ^ oracle.words).astype(bool)
+    assert np.all(np.abs(oracle.mean[differ] - group.threshold) <= group.tolerance)
+    assert errors == int(np.bitwise_count(got ^ words).sum())
+    assert abs(errors - oracle.errors) <= np.count_nonzero(differ)
+
+
+def test_store_bits_on_ideal_cells_is_exact(threads: int) -> None:
+    device = bridge.device(samples.ideal())
+    time = bridge.time(cells.ReadTime())
+    words, out = samples.words(0, 3000), cases.blank(3000, np.uint64)
+    arguments = (device, time, cases.KEY, 0, philox.READ, 0, 5, 2**20, 3, words, 0.0, 1.0, 0.5)
+    assert _core.store_bits(*arguments, out, threads) == 0
+    assert np.array_equal(out, words)
+
+
+def test_store_bits_averages_its_planes() -> None:
+    """Stuck cells: one plane of three at fault leaves the mean on the right side; the planes are distinct cells."""
+    line = Curve(form=POLY, a=(0.0, 1.0), lo=0.0, hi=1.0)
+    device = cells.Device(response=line, p_stuck_lo=0.02, p_stuck_hi=0.02)
+    words = samples.words(0, 2000)
+    wrong = []
+    for planes in (1, 3):
+        out = cases.blank(len(words), np.uint64)
+        given = (bridge.device(device), bridge.time(cells.ReadTime()), cases.KEY, 0, philox.READ, 0, 0, 10**6, planes)
+        wrong.append(_core.store_bits(*given, words, 0.0, 1.0, 0.5, out))
+    # A cell is stuck at the wrong side with probability 0.02; two of three must be, for the mean to be wrong.
+    n = 64 * len(words)
+    assert wrong[0] == pytest.approx(0.02 * n, rel=0.2)
+    assert wrong[1] == pytest.approx((3 * 0.02**2 * 0.98 + 0.02**3) * n, rel=0.5)
+
+
+def test_a_bit_needs_a_plane() -> None:
+    group = cases.DEVICE_CASES["ideal"]
+    with pytest.raises(ValueError, match="planes"):
+        group.store_words(0, samples.words(0, 2), 0, 1)
+
+
+def decode(words: np.ndarray, check: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    words, check, status = words.copy(), check.copy(), cases.blank(len(words), np.uint8)
+    _core.secded_decode(words, check, status)
+    return words, check, status
+
+
+def with_flips(word: int, check: int, flips: Sequence[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
+    """One copy of a code word per tuple of flipped bit numbers; 64 to 71 are the check byte."""
+    words, checks = np.full(len(flips), word, dtype=np.uint64), np.full(len(flips), check, dtype=np.uint8)
+    for i, positions in enumerate(flips):
+        for p in positions:
+            if p < 64:
+                words[i] ^= np.uint64(1 << p)
+            else:
+                checks[i] ^= np.uint8(1 << (p - 64))
+    return words, checks
+
+
+@pytest.mark.parametrize("word", [0, 2**64 - 1, 0x0123456789ABCDEF, 1 << 63])
+def test_every_single_error_is_corrected_and_every_double_detected(word: int) -> None:
+    check = cases.blank(1, np.uint8)
+    _core.secded_encode(np.array([word], dtype=np.uint64), check)
+    for wrong, status in ((0, bits.CLEAN), (1, bits.CORRECTED), (2, bits.FAILED)):
+        flips: list[tuple[int, ...]] = list(combinations(range(72), wrong))
+        words, checks = with_flips(word, int(check[0]), flips)
+        fixed, fixed_checks, got = decode(words, checks)
+        assert np.all(got == status)
+        if status == bits.FAILED:
+            assert np.array_equal(fixed, words)
+            assert np.array_equal(fixed_checks, checks)
+        else:
+            assert np.all(fixed == np.uint64(word))
+            assert np.all(fixed_checks == check[0])
+
+
+def test_triple_errors_do_as_the_definition_does() -> None:
+    words, checks = with_flips(0xDEADBEEF00C0FFEE, 0, list(combinations(range(72), 3))[::7])
+    checks ^= bits.secded_encode(np.array([0xDEADBEEF00C0FFEE], dtype=np.uint64))[0]
+    for got, wanted in zip(decode(words, checks), bits.secded_decode(words, checks), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_the_code_words_have_the_published_layout() -> None:
+    """Extended Hamming: data bits at positions 3, 5, 6, 7, 9, ...; the check of a single bit is its position."""
+    single = np.uint64(1) << np.arange(64, dtype=np.uint64)
+    check = cases.blank(64, np.uint8)
+    _core.secded_encode(single, check)
+    np.testing.assert_array_equal(check & 0x7F, bits.POSITIONS)
+    assert bits.POSITIONS.tolist()[:5] == [3, 5, 6, 7, 9]
+    assert bits.POSITIONS[-1] == 71
+    assert np.all((np.bitwise_count(check) + 1) % 2 == 0)
