@@ -37,7 +37,7 @@ BASE = {
     "devices": {"errors", "config", "units", "registry", "_core"},
 }
 STAGES = {"compress", "protect", "codes", "mapping", "allocate", "array"}
-STORE = {"spec", "prepare", "store", "stored", "layout", "ledger", "cellfile", "torch_io"}
+STORE = {"spec", "planes", "storage", "stored", "ledger", "cell_file", "torch_io"}
 CELLS = {"reference_cells", "bit_cells"}
 _BELOW_STORE = set(BASE) | {"_core"} | STAGES | CELLS
 _BELOW_EVALUATE = _BELOW_STORE | STORE
@@ -55,7 +55,7 @@ ARROWS: dict[str, set[str]] = {
     "cli": _BELOW_EVALUATE | {"train", "limits", "evaluate", "__init__"},
     "__main__": {"cli"},
 }
-TORCH_ROOMS = {"compress", "allocate", "train", "evaluate", "prepare", "store", "stored", "torch_io"}
+TORCH_ROOMS = {"compress", "allocate", "train", "evaluate", "storage", "stored", "torch_io"}
 
 # libm's transcendental functions give other bits on other machines; kernels have polynomials of their own.
 _FUNCTIONS = (
@@ -118,7 +118,7 @@ def check_arrows(root: Path) -> list[str]:
                 if target not in ARROWS and target != "_core":
                     target = "__init__"
                 if target != room and target not in ARROWS[room]:
-                    wrong.append(f"{path}:{line}: {room} must not import {target}")
+                    wrong.append(f"{path}:{line}: {room} must not import {target} ({name})")
     return wrong
 
 

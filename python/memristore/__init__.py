@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from memristore.protect import AdaptiveRange, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
     from memristore.spec import StorageSpec
-    from memristore.store import PreparedModel, prepare, store
+    from memristore.storage import PreparedModel, prepare, store
     from memristore.stored import StoredModel
 
 # Names are looked up on first use, so that `import memristore` and the command line start without torch.
@@ -47,7 +47,7 @@ _HOMES: Final[dict[str, str]] = {
     "MemristoreError": "errors",
     "OneShot": "array",
     "PerLayer": "allocate",
-    "PreparedModel": "store",
+    "PreparedModel": "storage",
     "ProgramAndVerify": "array",
     "Prune": "compress",
     "Quantize": "compress",
@@ -64,8 +64,8 @@ _HOMES: Final[dict[str, str]] = {
     "TensorError": "errors",
     "Uncoded": "codes",
     "evaluate": "evaluate",
-    "prepare": "store",
-    "store": "store",
+    "prepare": "storage",
+    "store": "storage",
 }
 
 __version__: Final = metadata.version("memristore")

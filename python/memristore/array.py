@@ -12,7 +12,7 @@ import numpy.typing as npt
 from memristore import _core, devices
 from memristore.config import Configurable, check_number
 from memristore.devices.device import Device, PulseModel
-from memristore.devices.moments import GRID, Channel, one_shot, state_moments
+from memristore.devices.moments import Channel, one_shot, state_moments, target_grid
 from memristore.errors import DeviceError, SpecError
 from memristore.rng import key as make_key
 from memristore.units import Time, format_time, parse_time
@@ -185,9 +185,9 @@ def channel(device: Device, write: Write, at: float) -> Channel:
 @functools.lru_cache(maxsize=32)
 def _verified_moments(device: Device, write: ProgramAndVerify) -> tuple[F64, F64, F64]:
     cells = 4096
-    x = np.linspace(0.0, 1.0, GRID)
+    x = target_grid(device)
     targets = np.repeat(x, cells).astype(np.float32)
-    state = write_cells(device, write, make_key(0, "channel"), 0, targets).state.astype(np.float64).reshape(GRID, cells)
+    state = write_cells(device, write, make_key(0, "channel"), 0, targets).state.astype(np.float64).reshape(x.size, cells)
     return x, state.mean(axis=1), state.std(axis=1)
 
 

@@ -1,7 +1,7 @@
-"""One file for a stored model: safetensors, with a versioned JSON header and a checksum of the cells.
+"""One file for a stored model: safetensors, with a versioned JSON header and a checksum of all.
 
 Layout (version 1). The metadata entry ``memristore`` is a JSON document: ``schema`` "memristore.cells", ``version``,
-``library`` (release that wrote it), ``sha256`` (of all arrays, by name), ``spec``, ``seed``, ``entries`` (the tensors),
+``library`` (release that wrote it), ``sha256`` (of the rest of the header and of all arrays, by name), ``spec``, ``seed``, ``entries`` (the tensors),
 ``streams`` (address, size, code, pulses and failures of each analog stream), ``references``, ``regions`` (the bit streams),
 ``data_words`` and ``sizing``. Arrays: ``references/0``, ``words`` (uint64: data then check words), and for stream number i and
 plane p ``states/i/p`` (float32) and, where kept, ``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
@@ -56,7 +56,8 @@ def save(model: StoredModel, path: str | os.PathLike[str]) -> None:
         for what in _TRACE:
             for p, kept in enumerate(getattr(stream.block, what)):
                 arrays[f"{what}/{i}/{p}"] = kept
-    header = _header(model) | {"sha256": _checksum(arrays)}
+    header = _header(model)
+    header["sha256"] = _checksum(header, arrays)
     target = Path(path)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
@@ -98,8 +99,8 @@ def _header(model: StoredModel) -> dict[str, Any]:
     }
 
 
-def _checksum(arrays: Arrays) -> str:
-    digest = hashlib.sha256()
+def _checksum(header: dict[str, Any], arrays: Arrays) -> str:
+    digest = hashlib.sha256(json.dumps({k: v for k, v in header.items() if k != "sha256"}, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
@@ -136,8 +137,8 @@ def load(path: str | os.PathLike[str]) -> StoredModel:
         raise FileError(f"{where}: the header is not that of stored cells")
     if header.get("version") != VERSION:
         raise FileError(f"{where}: format version {header.get('version')!r}; this release reads {VERSION}; use a newer memristore")
-    if header.get("sha256") != _checksum(arrays):
-        raise FileError(f"{where}: the cells do not match their checksum; the file is damaged")
+    if header.get("sha256") != _checksum(header, arrays):
+        raise FileError(f"{where}: header or cells do not match their checksum; the file is damaged")
     try:
         return _rebuild(header, arrays)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, MemristoreError) as error:

@@ -21,6 +21,8 @@ class Configurable:
 
     #: Registry key: the file name with ``_`` written as ``-``.
     name: ClassVar[str]
+    #: Settings that the contract tests try; a part with required fields names some here.
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict: ``type``, ``version`` and every field."""

@@ -159,7 +159,7 @@ def rebuild(entry: Entry, payload: Payload) -> torch.Tensor:
         raw = torch.from_numpy(stream.data.copy())
         return (raw.view(dtype) if raw.numel() else torch.empty(0, dtype=dtype)).reshape(entry.shape)
     tensor = torch.from_numpy(stream.values).reshape(entry.shape)
-    return tensor if dtype == torch.float32 else _narrow(tensor, dtype)
+    return tensor.to(dtype) if dtype in (torch.float32, torch.float64) else _narrow(tensor, dtype)
 
 
 def _narrow(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

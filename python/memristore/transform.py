@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristore.config import Configurable
+from memristore.errors import SpecError
 from memristore.streams import Payload
 
 #: Separates a tensor's name from the parts it was split into. Tensor names are escaped so that they never hold it.
@@ -16,7 +17,7 @@ SEPARATOR = "/"
 
 
 def _no_distortion(sample: npt.NDArray[np.float32]) -> float:
-    raise NotImplementedError
+    raise SpecError("this context cannot predict distortions; a transform that chooses by them needs one from `prepare`")
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,16 @@ class Context:
     distortion : callable
         Encoder only. Predicted mean squared error per value if a sample of values, shape (n,), float32, were stored as an
         analog stream of its own with the recipe's code, mapper and device at the end of the retention time.
+    cells_per_value, cells_per_bit : float
+        Encoder only. What one analog value and one stored bit cost, in cells.
     threads : int
         Threads for compiled kernels; 0 means all.
     """
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     distortion: Callable[[npt.NDArray[np.float32]], float] = _no_distortion
+    cells_per_value: float = 1.0
+    cells_per_bit: float = 1.125
     threads: int = 0
 
 

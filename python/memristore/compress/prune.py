@@ -155,7 +155,7 @@ def prune_and_finetune(
         drops = drop_masks(arrays, share, prune.scope)
         masks = [torch.from_numpy(drop).to(p.device) for drop, p in zip(drops, parameters, strict=True)]
         hooks = [
-            p.register_hook(functools.partial(_mask_gradient, mask=mask))  # type: ignore[no-untyped-call]
+            p.register_hook(functools.partial(_mask_gradient, mask=mask))
             for p, mask in zip(parameters, masks, strict=True)
             if p.requires_grad
         ]

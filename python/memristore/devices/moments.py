@@ -14,8 +14,14 @@ from memristore.devices.device import DOMAINS, Device
 
 F64 = npt.NDArray[np.float64]
 
-#: Targets at which the moments are tabulated.
-GRID: Final[int] = 65
+# Steps between the targets at which moments are tabulated, at least.
+_STEPS: Final[int] = 64
+
+
+def target_grid(device: Device) -> F64:
+    """Targets at which moments are tabulated: every knot of a measured response is one of them."""
+    knots = len(device.response.values) - 1 if device.response.form == "table" else 1
+    return np.linspace(0.0, 1.0, knots * -(-_STEPS // knots) + 1)
 
 
 def _normal_nodes(count: int, reach: float) -> tuple[F64, F64]:
@@ -101,9 +107,9 @@ def state_moments(device: Device, mean: F64, std: F64, at: float) -> tuple[F64, 
 
 
 @functools.lru_cache(maxsize=256)
-def one_shot(device: Device, at: float, points: int = GRID) -> Channel:
-    """Moments of a read of one-shot writes, `at` seconds after programming, at `points` equally spaced targets."""
-    x = np.linspace(0.0, 1.0, points)
+def one_shot(device: Device, at: float) -> Channel:
+    """Moments of a read of one-shot writes, `at` seconds after programming."""
+    x = target_grid(device)
     spread = np.sqrt(np.square(device.write(x)) + np.square(device.cell(x)))
     mean, std = state_moments(device, device.response(x), spread, at)
     return Channel(device, at, x, mean, std)

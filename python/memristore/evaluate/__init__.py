@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+from typing import Any
+
 from memristore.evaluate.comparison import Comparison
 from memristore.evaluate.monte_carlo import evaluate
 from memristore.evaluate.result import Evaluation, Metric, Result
 
 __all__ = ["Comparison", "Evaluation", "Metric", "Result", "evaluate"]
+
+
+class _CallablePackage(ModuleType):
+    """Python binds a package as attribute of its parent, over the function of the same name; so it can be called."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Evaluation:
+        return evaluate(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

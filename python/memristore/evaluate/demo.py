@@ -21,7 +21,7 @@ from memristore.evaluate.result import Evaluation
 from memristore.mapping import Linear
 from memristore.protect import AdaptiveRange, Sign, Sparsity
 from memristore.spec import StorageSpec
-from memristore.store import store
+from memristore.storage import store
 from memristore.units import format_time, parse_time
 
 SCHEMA: Final = "memristore.demo"
@@ -138,8 +138,8 @@ def _robust(rows: Comparison, at: float) -> str:
     naive, robust = rows[NAIVE], rows[RESIDUAL]
     return (
         f"Written the naive way, the network falls from {_percent(naive.clean)} to {_percent(naive.at(at).mean)} "
-        f"{_after(at)} at {naive.cells_per_weight:.1f} cells per weight; with sign protection, adaptive range and residual "
-        f"coding it {_lost(_points(robust, at))} at {robust.cells_per_weight:.1f}."
+        f"{_after(at)} at {naive.cells_per_weight:.1f} cells per weight; with sign protection, adaptive range and "
+        f"residual coding it {_lost(_points(robust, at))} at {robust.cells_per_weight:.1f}."
     )
 
 
@@ -148,7 +148,7 @@ def _saving(rows: Comparison, at: float) -> str:
     return (
         f"Pruned by {100 * SPARSITY:.0f} % and protected it needs {pruned.cells_per_weight:.2f} cells per weight, "
         f"{fp32.cells_per_weight / pruned.cells_per_weight:.0f} times fewer than fp32 on the same cells, and "
-        f"{_lost(_points(pruned, at))} {_after(at)} ({_lost(100 * (pruned.clean - pruned.compressed))} by pruning alone)."
+        f"{_lost(_points(pruned, at))} {_after(at)} (pruning alone {_lost(100 * (pruned.clean - pruned.compressed))})."
     )
 
 
@@ -163,8 +163,8 @@ def _cheapest(rows: Comparison, at: float) -> str:
         if other != best.scheme
     )
     return (
-        f"The fewest cells that stay within 1 point of the original network {_after(at)}: {best.scheme.removeprefix('+ ')}, "
-        f"{best.cells_per_weight:.2f} cells per weight, {times}."
+        f"The fewest cells that stay within 1 point of the original network {_after(at)}: "
+        f"{best.scheme.removeprefix('+ ')}, {best.cells_per_weight:.2f} cells per weight, {times}."
     )
 
 
@@ -233,7 +233,9 @@ def run_demo(
     return Demo(task=task, description=data.description, device=device, comparison=Comparison(rows, title))
 
 
-def write_demo(demo: Demo, out: str | os.PathLike[str], json_path: str | os.PathLike[str] | None) -> tuple[Path, Path | None]:
+def write_demo(
+    demo: Demo, out: str | os.PathLike[str], json_path: str | os.PathLike[str] | None
+) -> tuple[Path, Path | None]:
     """Write the picture and the document.
 
     Parameters

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from memristore import _core, rng
 from memristore.errors import SpecError
 from memristore.evaluate.result import Evaluation, Metric, Result
-from memristore.store import prepare
+from memristore.storage import prepare
 from memristore.units import Time, format_time, parse_time
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def _judge(metric: Callable[[nn.Module], float], model: nn.Module, when: str) ->
     value: Any = metric(model)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         hint = "; end it with .item()" if isinstance(value, torch.Tensor) else ""
-        raise SpecError(f"evaluate: the metric must return a float, but {when} it returned {type(value).__name__}{hint}")
+        raise SpecError(
+            f"evaluate: the metric must return a float, but {when} it returned {type(value).__name__}{hint}"
+        )
     number = float(value)
     if number - number != 0:
         raise SpecError(f"evaluate: the metric returned {number} {when}; it must be a finite number for every read")
@@ -59,9 +61,7 @@ def _same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
     def bits(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
-    return all(
-        first[n].dtype == second[n].dtype and torch.equal(bits(first[n]), bits(second[n])) for n in first
-    )
+    return all(first[n].dtype == second[n].dtype and torch.equal(bits(first[n]), bits(second[n])) for n in first)
 
 
 def _metric_of(metric: Callable[[nn.Module], float], higher_is_better: bool | None) -> Metric:

@@ -62,7 +62,8 @@ def _error_scale(axes: Axes, values: Sequence[float]) -> None:
         return -np.log10(np.maximum(100 - np.asarray(value, dtype=float), floor))
 
     def backward(height: np.ndarray) -> np.ndarray:
-        return 100 - 10.0 ** -np.asarray(height, dtype=float)
+        shown: np.ndarray = 100 - 10.0 ** -np.asarray(height, dtype=float)
+        return shown
 
     low, high = 100 - min(max(missing) * 1.25, 100.0), 100 - floor
     axes.set_yscale("function", functions=(forward, backward))
@@ -105,7 +106,9 @@ def _clean_line(axes: Axes, comparison: Comparison, label: str | None) -> None:
     """Dashed line at the original network, if the rows agree on it."""
     cleans = {row.clean for row in comparison}
     if len(cleans) == 1:
-        axes.axhline(comparison.metric.scale * cleans.pop(), color=_INK, linestyle="--", linewidth=1, label=label, zorder=1)
+        axes.axhline(
+            comparison.metric.scale * cleans.pop(), color=_INK, linestyle="--", linewidth=1, label=label, zorder=1
+        )
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

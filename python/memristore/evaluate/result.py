@@ -258,5 +258,8 @@ class Evaluation:
             )
             for item in row["results"]
         )
-        given = {k: row[k] for k in ("scheme", "cells_per_weight", "clean", "compressed", "spec", "seed", "memristore", "isa")}
+        given = {
+            k: row[k]
+            for k in ("scheme", "cells_per_weight", "clean", "compressed", "spec", "seed", "memristore", "isa")
+        }
         return cls(metric=metric, results=results, **given)

@@ -28,7 +28,9 @@ KNOTS: Final[int] = 513
 SAMPLE: Final[int] = 65536
 # Decoding tables are rounded to this share of their window: far below any cell's noise, far above the last-bit
 # differences between mathematical libraries, so that decoded bits agree between machines.
-_GRAIN: Final[float] = 2.0**-18
+_GRAIN: Final[float] = 2.0**-20
+# Shape code that marks a constant: a flat prior with every other bit set, which no fit gives.
+_CONSTANT: Final[bytes] = b"\xff\xff"
 # Grid of the window search, and values kept one by one at each end of a sample.
 _COARSE: Final[tuple[int, int]] = (385, 193)
 _EXTREMES: Final[int] = 64
@@ -58,13 +60,18 @@ class PlaneParams:
     BYTES: ClassVar[int] = 7
 
     def to_bytes(self) -> bytes:
-        """Pack: bfloat16 lo, bfloat16 hi, centre (8 bits), shape code (16 bits)."""
+        """Pack: bfloat16 lo, bfloat16 hi, centre (8 bits), shape code (16 bits); a constant as float32 and a mark."""
+        if self.lo == self.hi:
+            return np.array([self.lo], dtype="<f4").tobytes() + bytes([0]) + _CONSTANT
         edges = np.array([self.lo, self.hi], dtype="<f4").view("<u4") >> 16
         return edges.astype("<u2").tobytes() + bytes([self.density.centre, self.density.code & 255, self.density.code >> 8])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PlaneParams:
         """Unpack; any seven bytes give valid parameters, since bit errors happen."""
+        if data[5:] == _CONSTANT:
+            value = float(np.frombuffer(data[:4], dtype="<f4")[0])
+            return cls(*([value if math.isfinite(value) else 0.0] * 2), Density())
         edges = (np.frombuffer(data[:4], dtype="<u2").astype("<u4") << 16).view("<f4")
         lo, hi = (float(e) if math.isfinite(e) else 0.0 for e in edges)
         return cls(lo, max(lo, hi), Density(data[4], data[5] + 256 * data[6]))

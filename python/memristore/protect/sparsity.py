@@ -13,7 +13,6 @@ from memristore.streams import AnalogStream, Payload, Stream
 from memristore.transform import SEPARATOR, Context, Protection
 
 #: Cells that a bit takes on single-level cells with SECDED (72,64).
-_CELLS_PER_BIT: Final = 72 / 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +26,9 @@ class Sparsity(Protection):
     Parameters
     ----------
     when : {"pays", "always"}
-        ``"pays"`` splits a stream only if that lowers its predicted number of cells: a dropped value saves at least one
-        cell, a bit of the mask costs 1.125 (single-level cells with SECDED). With one cell per value that needs about
-        82 % of zeros; below, zeros are stored as values like any other and come back with noise. ``"always"`` splits
+        ``"pays"`` splits a stream only if that lowers its number of cells: a dropped value saves the cells of its
+        planes, a bit of the mask costs those of a coded bit (1.125 on single-level cells with SECDED). With one cell per
+        value that needs about 82 % of zeros; below, zeros are stored as values and come back with noise. ``"always"`` splits
         every stream that holds a zero: more cells, but exact zeros.
 
     Raises
@@ -71,6 +70,6 @@ class Sparsity(Protection):
         if zeros == 0:
             return [stream]
         mask = encode_mask(f"{stream.name}{SEPARATOR}mask", nonzero, context)
-        if self.when == "pays" and zeros <= _CELLS_PER_BIT * mask.length:
+        if self.when == "pays" and zeros * context.cells_per_value <= context.cells_per_bit * mask.length:
             return [stream]
         return [drop_zeros(stream, nonzero, f"{stream.name}{SEPARATOR}nonzero"), mask]

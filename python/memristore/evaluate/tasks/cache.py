@@ -71,7 +71,12 @@ def _read(path: Path, model: nn.Module) -> None:
 def _write(path: Path, model: nn.Module, key: dict[str, Any]) -> None:
     """Write atomically: a reader sees the old file, or the new one, or none."""
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    header = {"schema": _SCHEMA, "version": _VERSION, "sha256": _digest(state), "recipe": json.dumps(key, sort_keys=True)}
+    header = {
+        "schema": _SCHEMA,
+        "version": _VERSION,
+        "sha256": _digest(state),
+        "recipe": json.dumps(key, sort_keys=True),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
@@ -124,5 +129,7 @@ def cached(
     try:
         _write(path, model, key)
     except OSError as error:
-        log.warning("cannot keep the trained network in %s (%s); set MEMRISTORE_CACHE to a folder of yours", path.parent, error)
+        log.warning(
+            "cannot keep the trained network in %s (%s); set MEMRISTORE_CACHE to a folder of yours", path.parent, error
+        )
     return model

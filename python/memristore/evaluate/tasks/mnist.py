@@ -79,7 +79,7 @@ def find_files(data_dir: str | os.PathLike[str] | None) -> list[Path]:
     """
     wanted = ", ".join(f"{name}[.gz]" for name in _FILES)
     if data_dir is None:
-        raise DataError(f"mnist: no data folder given; put {wanted} into a folder and name it (--data DIR, data_dir=...)")
+        raise DataError(f"mnist: no data folder given; put {wanted} into one and name it (--data DIR, data_dir=...)")
     root = Path(data_dir)
     closest: tuple[int, Path, list[str]] | None = None
     for folder in (root, root / "MNIST" / "raw", root / "raw", root / "mnist"):
@@ -109,7 +109,9 @@ def _labelled(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndar
     if pixels.ndim != 3 or pixels.shape[1:] != (28, 28):
         raise DataError(f"{images_path}: MNIST images are 28x28, this file has shape {pixels.shape}")
     if labels.shape != pixels.shape[:1]:
-        raise DataError(f"{labels_path}: labels of shape {labels.shape} for {len(pixels)} images; the files do not match")
+        raise DataError(
+            f"{labels_path}: labels of shape {labels.shape} for {len(pixels)} images; the files do not match"
+        )
     if not labels.size or labels.max() > 9:
         raise DataError(f"{labels_path}: MNIST labels are 0 to 9, and there must be some")
     return pixels, labels

@@ -17,14 +17,16 @@ from memristore.evaluate.tasks.data import Images, TaskData
 from memristore.evaluate.tasks.lenet import new_lenet5
 from memristore.evaluate.tasks.recipe import Recipe
 
-#: Sums inside torch depend on how many threads share them, so training always uses one; these networks gain little from more.
+#: Sums inside torch depend on how many threads share them, so training always uses one; so small a network gains little
+#: from more.
 _THREADS = 1
 
 
 @contextmanager
 def _reproducible() -> Iterator[None]:
     """Deterministic kernels and a fixed number of threads inside; the caller's settings afterwards."""
-    strict, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    strict = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     threads = torch.get_num_threads()
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(_THREADS)

@@ -145,7 +145,14 @@ def prepare(source: torch.nn.Module | StateDict, spec: StorageSpec, *, threads: 
         raise SpecError(f"expected a StorageSpec, not {type(spec).__name__}; a dict goes through StorageSpec.from_dict")
     entries, payload = flatten(source, spec)
     shapes = {e.base: e.shape for e in entries if e.kind != "alias"}
-    context = Context(shapes, _distortion(spec, spec.code), threads)
+    sizing = bit_cells.size(spec.cell, spec.bits, spec.retention_seconds)
+    context = Context(
+        shapes,
+        _distortion(spec, spec.code),
+        cells_per_value=spec.code.planes * spec.mapper.cells_per_symbol,
+        cells_per_bit=sizing.cells_per_bit * (1 + spec.bits.check_bits / 64),
+        threads=threads,
+    )
     for compressor in spec.compress:
         payload = compressor.encode(payload, context)
     for protection in spec.protect:
