@@ -32,8 +32,8 @@ void program_and_verify(const Device& device, const Pulse& pulse, std::uint64_t 
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(state.n, threads, [&](std::size_t start, std::size_t n) {
-    kernels.program_and_verify(device, pulse, {key, first + start, n}, event, targets.data + start,
-                               state.data + start, counts.data + start, fails.data + start);
+    kernels.program_and_verify(device, pulse, {key, first + start, n}, event, targets.data + start, state.data + start,
+                               counts.data + start, fails.data + start);
   });
 }
 

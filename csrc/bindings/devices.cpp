@@ -49,14 +49,20 @@ Device make_device(int domain, bool read_relative, float state_lo, float inv_ran
   if (domain != kConductance && domain != kLogResistance) throw py::value_error("domain: unknown state domain");
   if (!(p_stuck_lo >= 0.0F && p_stuck_hi >= 0.0F && p_stuck_lo + p_stuck_hi <= 1.0F))
     throw py::value_error("p_stuck_lo, p_stuck_hi: must be probabilities that sum to at most 1");
-  return {domain,     read_relative ? 1 : 0, state_lo, inv_range, clip_lo,   clip_hi,    p_stuck_lo, p_stuck_hi, stuck_lo,
-          stuck_hi,   response,              write_std, cell_std, drift_mean, drift_std, relax_std,  read_std};
+  return {domain,     read_relative ? 1 : 0,
+          state_lo,   inv_range,
+          clip_lo,    clip_hi,
+          p_stuck_lo, p_stuck_hi,
+          stuck_lo,   stuck_hi,
+          response,   write_std,
+          cell_std,   drift_mean,
+          drift_std,  relax_std,
+          read_std};
 }
 
 Pulse make_pulse(float start, float step, float spread, float noise, float verify_std, float band, float log2_delay,
                  std::uint32_t max_pulses) {
-  if (max_pulses > kMaxPulses - 1)
-    throw py::value_error("max_pulses: at most " + std::to_string(kMaxPulses - 1));
+  if (max_pulses > kMaxPulses - 1) throw py::value_error("max_pulses: at most " + std::to_string(kMaxPulses - 1));
   return {start, step, spread, noise, verify_std, band, log2_delay, max_pulses};
 }
 
@@ -89,8 +95,8 @@ void register_devices(py::module_& m) {
            }),
            py::kw_only(), py::arg("log2_age"), py::arg("relax_mean"), py::arg("relax_scale"), py::arg("read_scale"));
   py::class_<Pulse>(m, "Pulse")
-      .def(py::init(&make_pulse), py::kw_only(), py::arg("start"), py::arg("step"), py::arg("spread"),
-           py::arg("noise"), py::arg("verify_std"), py::arg("band"), py::arg("log2_delay"), py::arg("max_pulses"));
+      .def(py::init(&make_pulse), py::kw_only(), py::arg("start"), py::arg("step"), py::arg("spread"), py::arg("noise"),
+           py::arg("verify_std"), py::arg("band"), py::arg("log2_delay"), py::arg("max_pulses"));
 }
 
 }  // namespace memristore::bindings

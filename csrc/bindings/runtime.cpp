@@ -2,10 +2,10 @@
 #include <cstdlib>
 #include <vector>
 
+#include <pybind11/stl.h>
 #include "bindings/buffers.hpp"
 #include "memristore/kernels.hpp"
 #include "memristore/parallel.hpp"
-#include <pybind11/stl.h>
 
 namespace memristore::bindings {
 namespace {

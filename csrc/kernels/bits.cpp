@@ -10,9 +10,9 @@ namespace {
 // Extended Hamming: data bits sit at the positions 3, 5, 6, 7, 9, ... of a code word that are not powers of two; check
 // bit k covers the positions whose bit k is set; bit 7 of the check byte is the parity of all 71 others.
 struct Positions {
-  std::array<std::uint8_t, 64> of_data{};     // code-word position of data bit j
-  std::array<std::uint8_t, 128> data_at{};    // data bit at a position, 64 if none
-  std::array<std::uint64_t, 7> masks{};       // data bits covered by check bit k
+  std::array<std::uint8_t, 64> of_data{};   // code-word position of data bit j
+  std::array<std::uint8_t, 128> data_at{};  // data bit at a position, 64 if none
+  std::array<std::uint64_t, 7> masks{};     // data bits covered by check bit k
 };
 
 constexpr Positions make_positions() {

@@ -72,10 +72,8 @@ inline F select(M m, F a, F b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
 inline U select(M m, U a, U b) { return {_mm512_mask_blend_epi32(m.v, b.v, a.v)}; }
 // 64 knots fit four registers: two two-source permutes and a blend on index bit 5.
 inline F lookup(const float* table, U index) {
-  const __m512 low =
-      _mm512_permutex2var_ps(_mm512_loadu_ps(table), index.v, _mm512_loadu_ps(table + 16));
-  const __m512 high =
-      _mm512_permutex2var_ps(_mm512_loadu_ps(table + 32), index.v, _mm512_loadu_ps(table + 48));
+  const __m512 low = _mm512_permutex2var_ps(_mm512_loadu_ps(table), index.v, _mm512_loadu_ps(table + 16));
+  const __m512 high = _mm512_permutex2var_ps(_mm512_loadu_ps(table + 32), index.v, _mm512_loadu_ps(table + 48));
   const __mmask16 upper = _mm512_test_epi32_mask(index.v, _mm512_set1_epi32(32));
   return {_mm512_mask_blend_ps(upper, low, high)};
 }

@@ -31,7 +31,7 @@ inline void verify_vector(const VerifyLoop& loop, std::uint64_t cell, F target, 
     const F seen = p.log2_delay > 0.0F ? drifted(loop.device, p.log2_delay, nu, state) : state;
     const F error = target - fma(set(p.verify_std), zv, seen);
     const F size = floats(bits(error) & setu(0x7FFFFFFFU));
-    active = andnot(less_equal(size, set(p.band)), active) ;
+    active = andnot(less_equal(size, set(p.band)), active);
     const M go = active & less(pulses, limit);
     failed = select(andnot(go, active), one, failed);
     active = go;

@@ -1,8 +1,8 @@
 """Compiled kernels. Thin by design: no defaults but ``threads``, no copies, no state.
 
 Every array must be C-contiguous and of exactly the dtype named; anything else raises ``TypeError``. Cells are named
-by their absolute index (``first + position``), draws by (key, cell, purpose, event): results never depend on ``threads``,
-on how a range is cut, or on the instruction set. ``threads=0`` means all that OpenMP offers.
+by their absolute index (``first + position``), draws by (key, cell, purpose, event): results never depend on
+``threads``, on how a range is cut, or on the instruction set. ``threads=0`` means all that OpenMP offers.
 """
 
 from typing import Final
@@ -81,9 +81,20 @@ def philox(key: int, purpose: int, event: int, first_block: int, out: U32) -> No
 def normals(key: int, purpose: int, event: int, first: int, out: F32, threads: int = 0) -> None: ...
 def program(device: Device, key: int, event: int, first: int, x: F32, out: F32, threads: int = 0) -> None: ...
 def program_and_verify(
-    device: Device, pulse: Pulse, key: int, event: int, first: int, x: F32, out: F32, pulses: U16, failed: U8, threads: int = 0
+    device: Device,
+    pulse: Pulse,
+    key: int,
+    event: int,
+    first: int,
+    x: F32,
+    out: F32,
+    pulses: U16,
+    failed: U8,
+    threads: int = 0,
 ) -> None: ...
-def drift(device: Device, time: ReadTime, key: int, first: int, programmed: F32, out: F32, threads: int = 0) -> None: ...
+def drift(
+    device: Device, time: ReadTime, key: int, first: int, programmed: F32, out: F32, threads: int = 0
+) -> None: ...
 def relax(
     device: Device, time: ReadTime, key: int, first: int, programmed: F32, state: F32, out: F32, threads: int = 0
 ) -> None: ...
@@ -101,7 +112,15 @@ def read(
 ) -> None: ...
 def faults(device: Device, key: int, first: int, out: U8, threads: int = 0) -> None: ...
 def age_and_read(
-    device: Device, time: ReadTime, key: int, purpose: int, event: int, first: int, programmed: F32, out: F32, threads: int = 0
+    device: Device,
+    time: ReadTime,
+    key: int,
+    purpose: int,
+    event: int,
+    first: int,
+    programmed: F32,
+    out: F32,
+    threads: int = 0,
 ) -> None: ...
 def program_age_read(
     device: Device,

@@ -172,8 +172,8 @@ def read_cells(
 def channel(device: Device, write: Write, at: float) -> Channel:
     """Mean and spread of a read against the target, `at` seconds after programming.
 
-    One-shot writes are integrated by quadrature. What program-and-verify leaves is simulated with a fixed key (4096 cells
-    at each target: 1.1 % standard error of a spread), then aged by the same quadrature.
+    One-shot writes are integrated by quadrature. What program-and-verify leaves is simulated with a fixed key
+    (4096 cells     at each target: 1.1 % standard error of a spread), then aged by the same quadrature.
     """
     if not isinstance(write, ProgramAndVerify):
         return one_shot(device, at)
@@ -187,7 +187,9 @@ def _verified_moments(device: Device, write: ProgramAndVerify) -> tuple[F64, F64
     cells = 4096
     x = target_grid(device)
     targets = np.repeat(x, cells).astype(np.float32)
-    state = write_cells(device, write, make_key(0, "channel"), 0, targets).state.astype(np.float64).reshape(x.size, cells)
+    state = (
+        write_cells(device, write, make_key(0, "channel"), 0, targets).state.astype(np.float64).reshape(x.size, cells)
+    )
     return x, state.mean(axis=1), state.std(axis=1)
 
 
@@ -275,6 +277,4 @@ class CellArray:
         if self.programmed is None:
             raise DeviceError("this array has not been programmed; call program first")
         part = self.programmed.state[start:stop]
-        return read_cells(
-            self.device, self.key, start, part, parse_time(at), event=event, threads=self.threads
-        )
+        return read_cells(self.device, self.key, start, part, parse_time(at), event=event, threads=self.threads)

@@ -71,7 +71,7 @@ class Sizing:
 
 
 def threshold(device: Device, sizing: Sizing, at: float) -> float:
-    """State that best separates the levels of cells believed to be `at` seconds old (told to a quarter of an octave)."""
+    """State that best separates the levels of cells believed `at` seconds old (told to a quarter of an octave)."""
     octave = round(device.log2_age(at) * 4) / 4
     age = device.drift_t0 * (2.0**octave - 1.0)
     return level_errors(device, age, sizing.x_zero, sizing.x_one, sizing.cells_per_bit)[0]
@@ -80,8 +80,8 @@ def threshold(device: Device, sizing: Sizing, at: float) -> float:
 def size(device: Device, code: BitCode, retention: float) -> Sizing:
     """Choose the fewest cells per bit (1 to 16) with which a code reaches `BLOCK_ERROR` after `retention` seconds.
 
-    A stuck cell is wrong for one of the two bits, and averaging copies does not outvote it, so stuck cells add to the raw
-    error rate whatever the number of copies. Where the target cannot be reached the result says so (``met``).
+    A stuck cell is wrong for one of the two bits, and averaging copies does not outvote it, so stuck cells add to the
+    raw error rate whatever the number of copies. Where the target cannot be reached the result says so (``met``).
     """
     zero, one = (0.0, 1.0) if device.response(1.0) >= device.response(0.0) else (1.0, 0.0)
     stuck = (device.stuck_low + device.stuck_high) / 2
@@ -109,8 +109,8 @@ class BitCells:
 
     Notes
     -----
-    Bit cells are written one-shot. Cells are not kept: their programmed states follow from the bits, the key and the device, and are recomputed when
-    they are read.
+    Bit cells are written one-shot. Cells are not kept: their programmed states follow from the bits, the key and the
+    device, and are recomputed when they are read.
     """
 
     def __init__(self, regions: dict[str, Region], words: U64, data_words: int, code: BitCode, sizing: Sizing) -> None:
@@ -137,7 +137,9 @@ class BitCells:
         words = data.view("<u8").astype(np.uint64, copy=False)
         check = np.zeros(-(-data_words // 8) * 8, dtype=np.uint8)
         check[:data_words] = code.encode(words, threads)
-        return cls(regions, np.concatenate([words, check.view("<u8").astype(np.uint64, copy=False)]), data_words, code, sizing)
+        return cls(
+            regions, np.concatenate([words, check.view("<u8").astype(np.uint64, copy=False)]), data_words, code, sizing
+        )
 
     @property
     def stride(self) -> int:

@@ -1,10 +1,12 @@
 """One file for a stored model: safetensors, with a versioned JSON header and a checksum of all.
 
 Layout (version 1). The metadata entry ``memristore`` is a JSON document: ``schema`` "memristore.cells", ``version``,
-``library`` (release that wrote it), ``sha256`` (of the rest of the header and of all arrays, by name), ``spec``, ``seed``, ``entries`` (the tensors),
-``streams`` (address, size, code, pulses and failures of each analog stream), ``references``, ``regions`` (the bit streams),
-``data_words`` and ``sizing``. Arrays: ``references/0``, ``words`` (uint64: data then check words), and for stream number i and
-plane p ``states/i/p`` (float32) and, where kept, ``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
+``library`` (release that wrote it), ``sha256`` (of the rest of the header and of all arrays, by name), ``spec``,
+``seed``, ``entries`` (the tensors),
+``streams`` (address, size, code, pulses and failures of each analog stream), ``references``, ``regions`` (the bit
+streams),
+``data_words`` and ``sizing``. Arrays: ``references/0``, ``words`` (uint64: data then check words), and for stream
+number i and plane p ``states/i/p`` (float32) and, where kept, ``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
 """
 
 from __future__ import annotations
@@ -92,7 +94,11 @@ def _header(model: StoredModel) -> dict[str, Any]:
             }
             for name, s in model.streams.items()
         },
-        "references": {"first": model.references.first, "n": model.references.n, "planes": len(model.references.states)},
+        "references": {
+            "first": model.references.first,
+            "n": model.references.n,
+            "planes": len(model.references.states),
+        },
         "regions": [dataclasses.asdict(r) for r in model.bits.regions.values()],
         "data_words": model.bits.data_words,
         "sizing": dataclasses.asdict(model.bits.sizing),
@@ -104,7 +110,7 @@ def _checksum(header: dict[str, Any], arrays: Arrays) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
-        digest.update(memoryview(array).cast("B") if array.size else b"")
+        digest.update(array.view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -123,7 +129,9 @@ def load(path: str | os.PathLike[str]) -> StoredModel:
         with safe_open(str(where), framework="numpy") as file:
             text = (file.metadata() or {}).get(_KEY)
             if text is None:
-                raise FileError(f"{where}: a safetensors file, but not one of stored cells; use memristore.store to make one")
+                raise FileError(
+                    f"{where}: a safetensors file, but not one of stored cells; use memristore.store to make one"
+                )
             arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         if isinstance(error, FileError):
@@ -136,13 +144,17 @@ def load(path: str | os.PathLike[str]) -> StoredModel:
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise FileError(f"{where}: the header is not that of stored cells")
     if header.get("version") != VERSION:
-        raise FileError(f"{where}: format version {header.get('version')!r}; this release reads {VERSION}; use a newer memristore")
+        raise FileError(
+            f"{where}: format version {header.get('version')!r}; this release reads {VERSION}; use a newer memristore"
+        )
     if header.get("sha256") != _checksum(header, arrays):
         raise FileError(f"{where}: header or cells do not match their checksum; the file is damaged")
     try:
         return _rebuild(header, arrays)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, MemristoreError) as error:
-        raise FileError(f"{where}: the header and the cells do not fit together ({type(error).__name__}: {error})") from None
+        raise FileError(
+            f"{where}: the header and the cells do not fit together ({type(error).__name__}: {error})"
+        ) from None
 
 
 def _rebuild(header: dict[str, Any], arrays: Arrays) -> StoredModel:
@@ -168,5 +180,7 @@ def _planes(arrays: Arrays, prefix: str, block: dict[str, Any], dtype: Any) -> l
     found = [arrays[f"{prefix}/{p}"] for p in range(int(block["planes"]))]
     for plane in found:
         if plane.dtype != dtype or plane.shape != (int(block["n"]),):
-            raise ValueError(f"{prefix}: expected {block['n']} cells of {np.dtype(dtype)}, found {plane.shape} of {plane.dtype}")
+            raise ValueError(
+                f"{prefix}: expected {block['n']} cells of {np.dtype(dtype)}, found {plane.shape} of {plane.dtype}"
+            )
     return found

@@ -40,10 +40,13 @@ class Configurable:
         if kind != cls.name:
             raise SpecError(f"expected type {cls.name!r}, got {kind!r}")
         if version != CONFIG_VERSION:
-            raise SpecError(f"{cls.name}: version {version!r} of its settings is not known; this release reads {CONFIG_VERSION}")
+            raise SpecError(
+                f"{cls.name}: version {version!r} of its settings is not known; this release reads {CONFIG_VERSION}"
+            )
         known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if unknown := sorted(set(given) - known):
-            raise SpecError(f"{cls.name}: unknown key {', '.join(map(repr, unknown))}; keys are {', '.join(sorted(known)) or 'none'}")
+            keys = ", ".join(sorted(known)) or "none"
+            raise SpecError(f"{cls.name}: unknown key {', '.join(map(repr, unknown))}; keys are {keys}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
 
 

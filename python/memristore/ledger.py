@@ -77,12 +77,21 @@ class Ledger:
     def __str__(self) -> str:
         head = ("tensor", "stream", "kind", "items", "cells", "note")
         body = [(r.tensor, r.stream, r.kind, f"{r.items:,}", f"{r.cells:,}", r.note) for r in self.rows]
-        total = ("total", "", "", f"{self.weights:,} weights", f"{self.total:,}", f"{self.cells_per_weight:.4g} cells per weight")
+        total = (
+            "total",
+            "",
+            "",
+            f"{self.weights:,} weights",
+            f"{self.total:,}",
+            f"{self.cells_per_weight:.4g} cells per weight",
+        )
         table = [head, *body, total]
         widths = [max(len(line[i]) for line in table) for i in range(len(head))]
         right = {3, 4}
         lines = [
-            "  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))).rstrip()
+            "  ".join(
+                c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
             for line in table
         ]
         rule = "-" * max(len(line) for line in lines)

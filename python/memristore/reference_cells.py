@@ -32,8 +32,8 @@ class ReferenceCells(Configurable):
 
     Notes
     -----
-    The decoder is not told the time. It finds the age at which the device's model predicts the change that the reference
-    cells show, and decodes with the tables of that age.
+    The decoder is not told the time. It finds the age at which the device's model predicts the change that the
+    reference cells show, and decodes with the tables of that age.
     """
 
     name: ClassVar[str] = "reference-cells"
@@ -64,13 +64,11 @@ class ReferenceCells(Configurable):
         envelope = np.maximum.accumulate(rising)
         octave = float(np.interp(wanted, envelope, octaves))
         octave = round(octave * _STEPS) / _STEPS
-        return device.drift_t0 * (2.0**octave - 1.0)
+        return float(device.drift_t0 * (2.0**octave - 1.0))
 
 
 @functools.lru_cache(maxsize=32)
-def _prediction(
-    device: Device, write: Write, count: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _prediction(device: Device, write: Write, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Ages in octaves and the change of the mean reference read that the device's model predicts at each."""
     x = np.linspace(0.3, 1.0, min(count, 9))
     octaves = np.arange(0, _OLDEST + 1, dtype=np.float64)

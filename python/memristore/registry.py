@@ -35,12 +35,16 @@ class Registry(Generic[T]):
             for info in pkgutil.iter_modules(root.__path__):
                 module = importlib.import_module(f"{self.package}.{info.name}")
                 for item in vars(module).values():
-                    if not (isinstance(item, type) and issubclass(item, self.base) and item.__module__ == module.__name__):
+                    if not (
+                        isinstance(item, type) and issubclass(item, self.base) and item.__module__ == module.__name__
+                    ):
                         continue
                     if "name" not in vars(item):
                         continue
                     if item.name != info.name.replace("_", "-"):
-                        raise SpecError(f"{module.__name__}: the part calls itself {item.name!r}, its file says otherwise")
+                        raise SpecError(
+                            f"{module.__name__}: the part calls itself {item.name!r}, its file says otherwise"
+                        )
                     found[item.name] = item
             self._found = found
         return self._found

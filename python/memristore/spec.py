@@ -13,7 +13,7 @@ from memristore.array import WRITES, OneShot, Write
 from memristore.codes import AnalogCode, BitCode, Secded, Uncoded, bit_codes, codes
 from memristore.compress import compressors
 from memristore.devices import Device, device_from_dict
-from memristore.errors import SpecError
+from memristore.errors import DeviceError, SpecError
 from memristore.mapping import Linear, Mapper, mappers
 from memristore.protect import protections
 from memristore.reference_cells import ReferenceCells
@@ -143,7 +143,7 @@ class StorageSpec:
         try:
             if devices.get(self.cell.name) == self.cell:
                 device = self.cell.name
-        except devices.DeviceError:
+        except DeviceError:
             pass
         references = self.compensation.to_dict() if isinstance(self.compensation, ReferenceCells) else self.compensation
         return {

@@ -56,9 +56,7 @@ class PreparedModel:
         """What the decoder would give on perfect cells: the error of compression alone."""
         return decode_tensor(self.entries, self.payload, self.spec)
 
-    def program(
-        self, *, seed: int, trace: bool | None = None, progress: bool = False, threads: int = 0
-    ) -> StoredModel:
+    def program(self, *, seed: int, trace: bool | None = None, progress: bool = False, threads: int = 0) -> StoredModel:
         """Program an array.
 
         Parameters
@@ -98,17 +96,15 @@ class PreparedModel:
         sizing = bit_cells.size(spec.cell, spec.bits, spec.retention_seconds)
         if not sizing.met and bits:
             warnings.warn(
-                f"{spec.cell.name}: bits reach a block error of {sizing.block_error:.1e} with {spec.bits.name} on single-level "
-                f"cells, not {bit_cells.BLOCK_ERROR:g}; the ledger says so",
+                f"{spec.cell.name}: bits reach a block error of {sizing.block_error:.1e} with {spec.bits.name} on "
+                f"single-level cells, not {bit_cells.BLOCK_ERROR:g}; the ledger says so",
                 stacklevel=2,
             )
         area = BitCells.pack(bits, spec.bits, sizing, threads)
         return StoredModel(spec, seed, self.entries, references, cells, area)
 
 
-def _program_references(
-    spec: StorageSpec, key: int, threads: int
-) -> tuple[CellBlock, int, list[BitStream]]:
+def _program_references(spec: StorageSpec, key: int, threads: int) -> tuple[CellBlock, int, list[BitStream]]:
     references = spec.references
     if references is None:
         return CellBlock(0, 0, []), 0, []

@@ -112,7 +112,9 @@ class Cells:
     unit: str = field(default="uS")
 
 
-def decode_tensor(entries: Iterable[Entry], payload: Payload, spec: StorageSpec, threads: int = 0) -> dict[str, torch.Tensor]:
+def decode_tensor(
+    entries: Iterable[Entry], payload: Payload, spec: StorageSpec, threads: int = 0
+) -> dict[str, torch.Tensor]:
     """Undo protection and compression of a payload and put tensors together, tied ones sharing memory again."""
     wanted = list(entries)
     context = Context({e.base: e.shape for e in wanted}, threads=threads)
@@ -134,7 +136,13 @@ class StoredModel:
     """
 
     def __init__(
-        self, spec: StorageSpec, seed: int, entries: list[Entry], references: CellBlock, cells: dict[str, StreamCells], bits: BitCells
+        self,
+        spec: StorageSpec,
+        seed: int,
+        entries: list[Entry],
+        references: CellBlock,
+        cells: dict[str, StreamCells],
+        bits: BitCells,
     ) -> None:
         self.spec = spec
         self.seed = seed
@@ -234,9 +242,12 @@ class StoredModel:
         references = spec.references
         if references is None or not self.references.states:
             return fresh, 0.0, BitReport()
-        reads = read_cells(spec.cell, self.key, self.references.first, self.references.states[0], at, event=event, threads=threads)
+        reads = read_cells(
+            spec.cell, self.key, self.references.first, self.references.states[0], at, event=event, threads=threads
+        )
         now = references.statistic(reads)
-        # The start value is a stored number like any other, but its threshold depends on the age it helps to find: it is
+        # The start value is a stored number like any other, but its threshold depends on the age it helps to find: it
+        # is
         # read with the thresholds of the age that the noiseless start value implies, as a controller would iterate to.
         nominal = float(fresh.at_targets(references.targets())[0].mean())
         guess = references.age(spec.cell, spec.write, nominal, now)
@@ -245,7 +256,9 @@ class StoredModel:
         age = references.age(spec.cell, spec.write, start, now)
         return channel_at(spec.cell, spec.write, age), age, report
 
-    def _decode(self, name: str, params: list[PlaneParams], at: float, event: int, believed: Channel, threads: int) -> F32:
+    def _decode(
+        self, name: str, params: list[PlaneParams], at: float, event: int, believed: Channel, threads: int
+    ) -> F32:
         stream = self.streams[name]
         if stream.block.n == 0:
             return np.zeros(0, dtype=np.float32)
@@ -264,7 +277,11 @@ class StoredModel:
         wide = self.bits.sizing.cells_per_bit
         for name, stream in self.streams.items():
             tensor, part = names[base_of(name)], name.removeprefix(base_of(name)).lstrip(SEPARATOR)
-            note = f"{stream.code.name}, {len(stream.block.states)} cells per value" if stream.block.states else "constant: no cells"
+            note = (
+                f"{stream.code.name}, {len(stream.block.states)} cells per value"
+                if stream.block.states
+                else "constant: no cells"
+            )
             rows.append(Row(tensor, part or "values", "data", stream.block.n, stream.block.cells, note))
         for region in self.bits.regions.values():
             tensor = names.get(base_of(region.name), "(array)")
@@ -275,8 +292,9 @@ class StoredModel:
             spare = self.bits.data_words * 64 - self.bits.payload_bytes * 8
             verdict = "met" if s.met else f"NOT met (target {BLOCK_ERROR:g})"
             note = (
-                f"{self.spec.bits.name}, {wide} single-level cell(s) per bit, sized for raw error {s.raw_error:.1e} after "
-                f"{format_time(self.spec.retention_seconds)}: block error {s.block_error:.1e}, {verdict}"
+                f"{self.spec.bits.name}, {wide} single-level cell(s) per bit, sized for raw error "
+                f"{s.raw_error:.1e} after {format_time(self.spec.retention_seconds)}: block error "
+                f"{s.block_error:.1e}, {verdict}"
             )
             parity = self.bits.data_words * self.spec.bits.check_bits
             rows.append(Row("(array)", "words", "padding", spare, spare * wide))
@@ -326,7 +344,9 @@ class StoredModel:
                 continue
             block = kept.block
             if len(block.targets) != len(block.states):
-                raise TensorError(f"{name}: targets were not kept for an array of this size; use store(..., trace=True)")
+                raise TensorError(
+                    f"{name}: targets were not kept for an array of this size; use store(..., trace=True)"
+                )
             reads = [
                 read_cells(self.spec.cell, self.key, block.address(p), state, seconds, event=event)
                 for p, state in enumerate(block.states)

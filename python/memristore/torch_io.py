@@ -64,7 +64,9 @@ def base_of(stream: str) -> str:
 def _tensors(source: torch.nn.Module | StateDict) -> tuple[dict[str, torch.Tensor], set[str] | None]:
     if isinstance(source, torch.nn.Module):
         # keep_vars: the parameter itself, so that tied parameters are seen as one.
-        return dict(source.state_dict(keep_vars=True)), {name for name, _ in source.named_buffers(remove_duplicate=False)}
+        return dict(source.state_dict(keep_vars=True)), {
+            name for name, _ in source.named_buffers(remove_duplicate=False)
+        }
     if not isinstance(source, Mapping):
         raise TensorError(f"expected a torch module or a state_dict, not {type(source).__name__}")
     return dict(source), None
@@ -76,12 +78,21 @@ def _check(name: str, tensor: Any) -> torch.Tensor:
     if tensor.is_meta:
         raise TensorError(f"{name}: is on the meta device and has no values; materialise the model first")
     if tensor.layout != torch.strided or tensor.is_quantized:
-        raise TensorError(f"{name}: only dense, unquantised tensors can be stored; convert it with to_dense() or dequantize()")
+        raise TensorError(
+            f"{name}: only dense, unquantised tensors can be stored; convert it with to_dense() or dequantize()"
+        )
     return tensor
 
 
 def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
-    return (tensor.device, tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
+    return (
+        tensor.device,
+        tensor.untyped_storage().data_ptr(),
+        tensor.storage_offset(),
+        tensor.shape,
+        tensor.stride(),
+        tensor.dtype,
+    )
 
 
 def to_values(name: str, tensor: torch.Tensor) -> npt.NDArray[np.float32]:
@@ -95,8 +106,8 @@ def to_values(name: str, tensor: torch.Tensor) -> npt.NDArray[np.float32]:
         if bad.size:
             source = tensor.detach().reshape(-1)[int(bad[0])].item()
             raise TensorError(
-                f"{name}: {bad.size} of {values.size} values are not finite as float32 (first: {source} at {int(bad[0])}); "
-                "repair the network, or keep this tensor exact with StorageSpec(exact=...)"
+                f"{name}: {bad.size} of {values.size} values are not finite as float32 (first: {source} at "
+                f"{int(bad[0])}); repair the network, or keep this tensor exact with StorageSpec(exact=...)"
             )
     return values
 

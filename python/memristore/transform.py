@@ -17,7 +17,9 @@ SEPARATOR = "/"
 
 
 def _no_distortion(sample: npt.NDArray[np.float32]) -> float:
-    raise SpecError("this context cannot predict distortions; a transform that chooses by them needs one from `prepare`")
+    raise SpecError(
+        "this context cannot predict distortions; a transform that chooses by them needs one from `prepare`"
+    )
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Context:
     shapes : dict
         Shape of each tensor by its stream name; the architecture is known to the decoder.
     distortion : callable
-        Encoder only. Predicted mean squared error per value if a sample of values, shape (n,), float32, were stored as an
-        analog stream of its own with the recipe's code, mapper and device at the end of the retention time.
+        Encoder only. Predicted mean squared error per value if a sample of values, shape (n,), float32, were stored
+        as an analog stream of its own with the recipe's code, mapper and device at the end of the retention time.
     cells_per_value, cells_per_bit : float
         Encoder only. What one analog value and one stored bit cost, in cells.
     threads : int

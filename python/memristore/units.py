@@ -18,7 +18,15 @@ SECONDS: Final[dict[str, float]] = {
     "month": 2592000.0,
     "year": 31536000.0,
 }
-_SHORT: Final[dict[str, str]] = {"s": "second", "sec": "second", "min": "minute", "h": "hour", "d": "day", "y": "year", "yr": "year"}
+_SHORT: Final[dict[str, str]] = {
+    "s": "second",
+    "sec": "second",
+    "min": "minute",
+    "h": "hour",
+    "d": "day",
+    "y": "year",
+    "yr": "year",
+}
 _PATTERN: Final = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)\s*")
 
 Time = float | int | str
@@ -80,7 +88,7 @@ def format_time(seconds: float) -> str:
     for unit, size in SECONDS.items():
         if seconds >= size:
             best = unit
-        if unit != "week" and unit != "month" and seconds >= size and seconds % size == 0:
+        if unit not in {"week", "month"} and seconds >= size and seconds % size == 0:
             best = unit
     if best in ("week", "month"):
         best = "day"

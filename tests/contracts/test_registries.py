@@ -138,7 +138,9 @@ def test_program_and_verify_needs_pulse_data():
         ms.StorageSpec(device="pcm-partial-reset", write=ms.ProgramAndVerify())
     spec = ms.StorageSpec(
         device="pcm-partial-reset",
-        write=ms.ProgramAndVerify(start=4.96, step=0.5, spread=0.2, noise=0.02, verify_std=0.01, band=0.03, max_pulses=50),
+        write=ms.ProgramAndVerify(
+            start=4.96, step=0.5, spread=0.2, noise=0.02, verify_std=0.01, band=0.03, max_pulses=50
+        ),
     )
     values = torch.randn(3000)
     read = ms.store({"w": values}, spec, seed=0).load()["w"]

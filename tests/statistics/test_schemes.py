@@ -1,9 +1,10 @@
 """What the strategies are worth: measured signal-to-distortion ratios against independently computed ones.
 
-Expected values: reference computation on the measured level tables (unit-variance source, best clip, Gaussian conditional noise),
-with another implementation than ours. n = 200,000 values, so that the standard error of an SDR is below 0.03 dB (heavy tails
-of the Laplacian source: 0.05 dB); the tolerance of 0.3 dB is the agreement asked for, a false alarm is beyond 6 sigma. Schemes
-of ours that do better than the reference (a better decoder) are bounded from below only.
+Expected values: reference computation on the measured level tables (unit-variance source, best clip, Gaussian
+conditional noise), with another implementation than ours. n = 200,000 values, so that the standard error of an SDR is
+below 0.03 dB (heavy tails of the Laplacian source: 0.05 dB); the tolerance of 0.3 dB is the agreement asked for, a
+false alarm is beyond 6 sigma. Schemes of ours that do better than the reference (a better decoder) are bounded from
+below only.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def test_residual_against_read_noise(share, two, three):
 
 
 @pytest.mark.parametrize(
-    ("at", "gauss", "laplace"), [(0, 19.4, 17.5), ("1 day", 17.3, 15.6), ("1 year", 15.4, 13.8), ("10 years", 14.7, 13.1)]
+    ("at", "gauss", "laplace"),
+    [(0, 19.4, 17.5), ("1 day", 17.3, 15.6), ("1 year", 15.4, 13.8), ("10 years", 14.7, 13.1)],
 )
 def test_ibm_90nm_over_time(at, gauss, laplace):
     for kind, wanted in (("gauss", gauss), ("laplace", laplace)):
@@ -95,18 +97,20 @@ def test_ibm_90nm_over_time(at, gauss, laplace):
 
 @pytest.mark.parametrize("planes", [2, 3, 5])
 def test_repetition_divides_the_variance(planes):
-    """Variance of the mean of n copies is 1/n within 2 %: n = 400,000 cells, standard error of a variance ratio 0.3 %."""
+    """1/n within 2 %: n = 400,000 cells, standard error of a ratio of variances 0.3 %, false alarm beyond 6 sigma."""
     values = torch.linspace(0.2, 0.8, 400_000)
+
     def variance(code):
         spec = ms.StorageSpec(device="awgn/20", code=code, decoder="inverse", mapper=ms.Linear(clip=None))
         return float((ms.store({"w": values}, spec, seed=3, trace=False).load()["w"] - values).double().var())
+
     assert variance(ms.Uncoded()) / variance(ms.Repetition(planes=planes)) == pytest.approx(planes, rel=0.02)
 
 
 @pytest.mark.parametrize("device", ["pcm-ibm-90nm", PARTIAL, POOLED, "awgn/15"])
 @pytest.mark.parametrize("at", [0.0, 31536000.0])
 def test_moments_agree_with_simulation(device, at):
-    """Quadrature against 100,000 simulated cells at each of 9 targets: mean within 6 standard errors + 0.1 %, spread within 2 %."""
+    """Quadrature against 100,000 cells at 9 targets: means within 6 standard errors + 0.1 %, spreads within 2 %."""
     from memristore.array import OneShot, channel, read_cells, write_cells
 
     d = ms.devices.get(device)
@@ -138,7 +142,20 @@ def test_level_errors_agree_with_closed_form_and_simulation(snr_db, cells):
     words = np.random.default_rng(0).integers(0, 2**63, 10_000, dtype=np.uint64)
     out = np.empty_like(words)
     wrong = _core.store_bits(
-        d.core(), d.read_time(0.0), 1, 0, _core.PURPOSES["read"], 0, 0, words.size * 64, cells, words, 0.0, 1.0, threshold, out
+        d.core(),
+        d.read_time(0.0),
+        1,
+        0,
+        _core.PURPOSES["read"],
+        0,
+        0,
+        words.size * 64,
+        cells,
+        words,
+        0.0,
+        1.0,
+        threshold,
+        out,
     )
     expected = wanted * words.size * 64
     assert abs(wrong - expected) < 6 * np.sqrt(expected) + 0.03 * expected

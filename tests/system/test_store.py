@@ -20,7 +20,11 @@ SPEC = ms.StorageSpec(protect=(ms.Sparsity(when="always"), ms.Sign(), ms.Adaptiv
 def network() -> torch.nn.Module:
     torch.manual_seed(0)
     model = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 6, 5), torch.nn.BatchNorm2d(6), torch.nn.Flatten(), torch.nn.Linear(96, 40), torch.nn.Linear(40, 10)
+        torch.nn.Conv2d(1, 6, 5),
+        torch.nn.BatchNorm2d(6),
+        torch.nn.Flatten(),
+        torch.nn.Linear(96, 40),
+        torch.nn.Linear(40, 10),
     )
     model[1].running_mean += torch.randn(6)
     with torch.no_grad():
@@ -73,7 +77,8 @@ def test_events_and_seeds_are_independent_and_time_matters(stored):
     errors = {k: (v - clean).flatten() for k, v in w.items()} | {"other": (other - clean).flatten()}
     assert not torch.equal(w["a"], w["b"])
     assert not torch.equal(w["a"], w["c"])
-    # Another array: errors are uncorrelated (n = 3840; 0.1 is 6 sigma). Another read of the same array shares write noise.
+    # Another array: errors are uncorrelated (n = 3840; 0.1 is 6 sigma). Another read of the same array shares write
+    # noise.
     assert abs(torch.corrcoef(torch.stack([errors["a"], errors["other"]]))[0, 1]) < 0.1
     assert torch.corrcoef(torch.stack([errors["a"], errors["b"]]))[0, 1] > 0.1
     assert errors["c"].square().mean() > errors["a"].square().mean()
@@ -204,7 +209,13 @@ def test_exact_patterns_keep_parameters_exact():
 
 
 def test_names_with_separators_do_not_clash():
-    state = {"a/sign": torch.randn(100), "a": torch.randn(100), "%2F": torch.randn(9), "": torch.randn(5), "/reference": torch.ones(3)}
+    state = {
+        "a/sign": torch.randn(100),
+        "a": torch.randn(100),
+        "%2F": torch.randn(9),
+        "": torch.randn(5),
+        "/reference": torch.ones(3),
+    }
     read = ms.store(state, ms.StorageSpec(device="ideal", protect=(ms.Sign(),)), seed=0).load()
     assert list(read) == list(state)
     for name, tensor in state.items():
@@ -229,7 +240,9 @@ def test_ledger_counts_every_cell(stored):
 
 
 def test_fp32_on_single_level_cells_is_36_cells_per_weight():
-    made = ms.store({"w": torch.randn(4096)}, ms.StorageSpec(device="ideal", compress=(ms.Raw(dtype="float32"),)), seed=0)
+    made = ms.store(
+        {"w": torch.randn(4096)}, ms.StorageSpec(device="ideal", compress=(ms.Raw(dtype="float32"),)), seed=0
+    )
     assert made.cells_per_weight == pytest.approx(36.0)
     made = ms.store({"w": torch.randn(64, 64)}, ms.StorageSpec(device="ideal", compress=(ms.Quantize(bits=8),)), seed=0)
     assert made.cells_per_weight == pytest.approx(9.0, rel=0.01)
@@ -256,15 +269,27 @@ def test_cells_show_what_happened(stored):
 
 def test_info_names_every_stage(stored):
     text = stored.info() + repr(stored.spec)
-    for word in ("write", "drift", "relaxation", "read noise", "faults", "compensation", "decoder", "cell-to-cell", "sized for"):
+    for word in (
+        "write",
+        "drift",
+        "relaxation",
+        "read noise",
+        "faults",
+        "compensation",
+        "decoder",
+        "cell-to-cell",
+        "sized for",
+    ):
         assert word in text
 
 
 def test_compensation_is_what_saves_a_drifting_device():
     w = torch.randn(20000)
+
     def sdr(**kw):
         read = ms.store({"w": w}, ms.StorageSpec(protect=(ms.Sign(),), **kw), seed=0).read(at="1 year")
         return 10 * torch.log10(w.var() / (read.state_dict["w"] - w).square().mean()), read.report
+
     with_cells, report = sdr()
     without, _ = sdr(compensation=None)
     assert with_cells > without + 5
@@ -343,6 +368,7 @@ def test_any_state_dict_survives_ideal_cells(state, protect, code, mapper):
         if not tensor.is_floating_point():
             assert torch.equal(read[name], tensor)
         elif tensor.numel():
-            # Window edges are rounded to bfloat16 (2^-7) and targets to float32; decoding tables to 2^-20 of the window.
+            # Window edges are rounded to bfloat16 (2^-7) and targets to float32; decoding tables to 2^-20 of the
+            # window.
             reach = float(tensor.abs().max())
             assert (read[name] - tensor).abs().max() <= 2e-5 * reach + 1e-37, name

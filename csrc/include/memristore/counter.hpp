@@ -29,7 +29,7 @@ enum Purpose : std::uint32_t {
   kPurposeUser = 9,        // normals drawn for a user's own purposes
 };
 
-inline constexpr std::uint64_t kGroup = 64;          // cells served by one group of blocks
-inline constexpr std::uint32_t kMaxPulses = 512;     // 256 values of j, two steps each
+inline constexpr std::uint64_t kGroup = 64;       // cells served by one group of blocks
+inline constexpr std::uint32_t kMaxPulses = 512;  // 256 values of j, two steps each
 
 }  // namespace memristore

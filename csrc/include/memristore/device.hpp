@@ -35,11 +35,11 @@ struct Device {
   std::int32_t read_relative = 0;  // 1: read spread is multiplied by the aged state
   float state_lo = 0.0F;           // u = (state - state_lo) * inv_range is what ageing curves are evaluated at
   float inv_range = 1.0F;
-  float clip_lo = 0.0F;            // physical limits of a programmed or read state
+  float clip_lo = 0.0F;  // physical limits of a programmed or read state
   float clip_hi = 0.0F;
   float p_stuck_lo = 0.0F;
   float p_stuck_hi = 0.0F;
-  float stuck_lo = 0.0F;           // state of a cell stuck low / high
+  float stuck_lo = 0.0F;  // state of a cell stuck low / high
   float stuck_hi = 0.0F;
   Curve response;    // target x in [0, 1] -> mean state
   Curve write_std;   // x -> spread of one-shot writes, state units

@@ -28,8 +28,8 @@ struct KernelTable {
   void (*normals)(Cells cells, Draw draw, float* out);
   void (*curve)(const Curve& curve, const float* x, std::size_t n, float* out);
   void (*program)(const Device& device, Cells cells, std::uint32_t event, const float* x, float* out);
-  void (*program_and_verify)(const Device& device, const Pulse& pulse, Cells cells, std::uint32_t event,
-                             const float* x, float* out, std::uint16_t* pulses, std::uint8_t* failed);
+  void (*program_and_verify)(const Device& device, const Pulse& pulse, Cells cells, std::uint32_t event, const float* x,
+                             float* out, std::uint16_t* pulses, std::uint8_t* failed);
   void (*drift)(const Device& device, const ReadTime& time, Cells cells, const float* programmed, float* out);
   void (*relax)(const Device& device, const ReadTime& time, Cells cells, const float* programmed, const float* state,
                 float* out);

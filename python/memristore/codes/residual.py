@@ -21,8 +21,8 @@ class Residual(AnalogCode):
 
     Notes
     -----
-    Errors fixed at the write cancel, those made at read time do not, so the gain over repetition shrinks as the share of
-    read-time noise grows; averaging is better above a share of about 0.3.
+    Errors fixed at the write cancel, those made at read time do not, so the gain over repetition shrinks as the share
+    of read-time noise grows; averaging is better above a share of about 0.3.
     """
 
     name: ClassVar[str] = "residual"
@@ -39,8 +39,8 @@ class Residual(AnalogCode):
                 left = left - cells.recover()
 
     def decode(self, cells: PlaneReader) -> F32:
-        # Earlier planes must be read as the encoder read them, without shrinking towards the prior: what the prior would
-        # take off is not in the later planes. The last plane's error is nobody's reference, so it is estimated.
+        # Earlier planes must be read as the encoder read them, without shrinking towards the prior: what the prior
+        # would take off is not in the later planes. The last plane's error is nobody's reference, so it is estimated.
         total = cells.estimate(self.planes - 1)
         for plane in range(self.planes - 1):
             total = total + cells.recover(plane)

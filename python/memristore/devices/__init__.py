@@ -69,7 +69,9 @@ def get(name: str) -> Device:
         return _parse(_read(Path(name)), Path(name).name, None)
     base, _, variant = name.partition("/")
     if base not in _files():
-        raise DeviceError(f"no device is called {name!r}; there are {', '.join(names())}, or give a path to a .toml file")
+        raise DeviceError(
+            f"no device is called {name!r}; there are {', '.join(names())}, or give a path to a .toml file"
+        )
     return _parse(_files()[base], base, variant or None)
 
 

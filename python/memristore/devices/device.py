@@ -61,8 +61,8 @@ class PulseModel:
 class Device:
     """A kind of memory cell.
 
-    The target x of a cell is its write parameter, normalised to [0, 1]. Write-time curves are functions of x. Ageing curves
-    are functions of u = (programmed state - state_range[0]) / (state_range[1] - state_range[0]).
+    The target x of a cell is its write parameter, normalised to [0, 1]. Write-time curves are functions of x. Ageing
+    curves are functions of u = (programmed state - state_range[0]) / (state_range[1] - state_range[0]).
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class Device:
         for what in ("drift_t0", "relaxation_t0"):
             if not getattr(self, what) > 0:
                 raise DeviceError(f"{self.name}: {what} must be a positive time in seconds")
-        if not (0 <= self.stuck_low and 0 <= self.stuck_high and self.stuck_low + self.stuck_high <= 1):
+        if not (self.stuck_low >= 0 and self.stuck_high >= 0 and self.stuck_low + self.stuck_high <= 1):
             raise DeviceError(f"{self.name}: stuck_low and stuck_high must be probabilities that sum to at most 1")
 
     @property

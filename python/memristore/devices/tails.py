@@ -43,8 +43,8 @@ def _mixture(device: Device, x: float, at: float) -> tuple[F64, F64, F64]:
     read = (device.read_scale(at) * device.read(u))[:, None]
     variance = np.square(read * state if device.read_relative else read + np.zeros_like(state))
     variance = variance + np.square(growth * device.relaxation(u))[:, None]
-    # Between nodes the mixture would show gaps: each node is widened by the distance to its neighbours. That adds 4 % to the
-    # variance of the write, on the safe side.
+    # Between nodes the mixture would show gaps: each node is widened by the distance to its neighbours. That adds 4 %
+    # to the variance of the write, on the safe side.
     variance = variance + np.square(np.gradient(state, axis=0))
     if zd.size > 1:
         variance = variance + np.square(np.gradient(state, axis=1))

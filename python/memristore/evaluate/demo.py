@@ -191,7 +191,7 @@ def run_demo(
     trials : int
         Independently programmed arrays per scheme.
     seed : int
-        Of training and programming.
+        Names the arrays; the network is always the same.
     cache_dir : path, optional
         Where trained networks are kept.
     progress : bool
@@ -206,7 +206,7 @@ def run_demo(
     rows_wanted = schemes(device)
     times = [parse_time(time) for time in TIMES]
     report(f"training or loading the network of {task}")
-    data = tasks.get(task).load(data_dir, cache_dir, seed=seed, progress=progress)
+    data = tasks.get(task).load(data_dir, cache_dir, progress=progress)
     clean = data.metric(data.model)
     report(f"{data.description}: {_percent(clean)} right; pruning a copy by {100 * SPARSITY:.0f} %")
     pruned = tasks.pruned_model(data, SPARSITY, progress=progress)

@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from memristore import _core, rng
-from memristore.errors import SpecError
+from memristore.errors import SpecError, TensorError
 from memristore.evaluate.result import Evaluation, Metric, Result
 from memristore.storage import prepare
 from memristore.units import Time, format_time, parse_time
@@ -62,6 +62,14 @@ def _same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
         return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
     return all(first[n].dtype == second[n].dtype and torch.equal(bits(first[n]), bits(second[n])) for n in first)
+
+
+def _load(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Load weights, every one of them, or say which do not fit."""
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise TensorError(f"evaluate: the stored network does not fit the model given: {error}") from error
 
 
 def _metric_of(metric: Callable[[nn.Module], float], higher_is_better: bool | None) -> Metric:
@@ -124,6 +132,8 @@ def evaluate(
     SpecError
         If an argument is not valid, if the metric returns something else than a finite number, or if `model` is not
         what was stored.
+    TensorError
+        If the stored tensors do not fit `model`.
     """
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         raise SpecError(f"evaluate: trials must be an integer of at least 1, not {trials!r}")
@@ -132,7 +142,7 @@ def evaluate(
     probe = copy.deepcopy(model)
     reference = _judge(metric, probe, "for the original network") if clean is None else float(clean)
     prepared = prepare(model, stored.spec)
-    probe.load_state_dict(prepared.decode_clean())
+    _load(probe, prepared.decode_clean())
     compressed = _judge(metric, probe, "for the compressed network")
     if trials > 1 and not _same(prepared.program(seed=stored.seed).load(at=0), stored.load(at=0)):
         raise SpecError(
@@ -149,7 +159,7 @@ def evaluate(
                 kept.append(array)
             for index, time in enumerate(times):
                 found = array.read(at=time, event=trial)
-                probe.load_state_dict(found.state_dict)
+                _load(probe, found.state_dict)
                 values[index].append(_judge(metric, probe, f"in trial {trial} after {format_time(time)}"))
                 report = found.report
                 counts = (report.bits_raw_errors, report.words_corrected, report.words_failed)

@@ -59,7 +59,8 @@ def _error_scale(axes: Axes, values: Sequence[float]) -> None:
     floor = max(min((m for m in missing if m > 0), default=1.0) / 1.6, 0.01)
 
     def forward(value: np.ndarray) -> np.ndarray:
-        return -np.log10(np.maximum(100 - np.asarray(value, dtype=float), floor))
+        height: np.ndarray = -np.log10(np.maximum(100 - np.asarray(value, dtype=float), floor))
+        return height
 
     def backward(height: np.ndarray) -> np.ndarray:
         shown: np.ndarray = 100 - 10.0 ** -np.asarray(height, dtype=float)

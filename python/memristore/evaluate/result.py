@@ -217,6 +217,10 @@ class Evaluation:
         title = f"{self.scheme}, {self.cells_per_weight:.3g} cells per weight"
         return self._alone(title).plot(path, against="time")
 
+    def to_dict(self) -> dict[str, Any]:
+        """The document that `to_json` writes, with one row."""
+        return self._alone().to_dict()
+
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the result as JSON (schema ``memristore.evaluation``), and write it to `path` if given."""
         return self._alone().to_json(path)

@@ -66,7 +66,7 @@ def _inverse_response(device: Device) -> F32 | None:
     dip = np.maximum.accumulate(rising) - rising
     if np.any(dip > np.maximum(device.write(x), 1e-12)):
         raise SpecError(
-            f"{device.name}: the mean response is not monotone, so a linear map cannot use it; choose a monotone variant"
+            f"{device.name}: the mean response is not monotone, so a linear map cannot use it; choose another variant"
         )
     states = np.linspace(mean[0], mean[-1], _INVERSE_KNOTS)
     table: F32 = inverse(states, x, mean).astype(np.float32)

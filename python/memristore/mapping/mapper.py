@@ -64,14 +64,17 @@ class PlaneParams:
         if self.lo == self.hi:
             return np.array([self.lo], dtype="<f4").tobytes() + bytes([0]) + _CONSTANT
         edges = np.array([self.lo, self.hi], dtype="<f4").view("<u4") >> 16
-        return edges.astype("<u2").tobytes() + bytes([self.density.centre, self.density.code & 255, self.density.code >> 8])
+        return edges.astype("<u2").tobytes() + bytes(
+            [self.density.centre, self.density.code & 255, self.density.code >> 8]
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PlaneParams:
         """Unpack; any seven bytes give valid parameters, since bit errors happen."""
         if data[5:] == _CONSTANT:
             value = float(np.frombuffer(data[:4], dtype="<f4")[0])
-            return cls(*([value if math.isfinite(value) else 0.0] * 2), Density())
+            value = value if math.isfinite(value) else 0.0
+            return cls(value, value, Density())
         edges = (np.frombuffer(data[:4], dtype="<u2").astype("<u4") << 16).view("<f4")
         lo, hi = (float(e) if math.isfinite(e) else 0.0 for e in edges)
         return cls(lo, max(lo, hi), Density(data[4], data[5] + 256 * data[6]))
@@ -137,11 +140,16 @@ class Mapper(Configurable):
             return high - share * (high - low), high
         return centre - share * (centre - low), centre + share * (high - centre)
 
-    def window(self, values: F32, channel: Channel, planes: int = 1, decoder: str = "mmse", clip_cost: float = 1.0) -> PlaneParams:
-        """Choose the window and prior for values, shape (n,), that `planes` averaged cells hold until `channel`'s time."""
+    def window(
+        self, values: F32, channel: Channel, planes: int = 1, decoder: str = "mmse", clip_cost: float = 1.0
+    ) -> PlaneParams:
+        """Choose window and prior for values, shape (n,), that `planes` averaged cells hold until `channel`'s time.
+
+        `clip_cost` weighs squared clipping errors against noise.
+        """
         low, high = float(values.min()), float(values.max())
         if low == high:
-            return PlaneParams(*([float(np.float32(low))] * 2), Density())
+            return PlaneParams(low, low, Density())
         sample = sample_of(values)
         if self.clip is None:
             edges = self.edges(low, high, float(sample.mean(dtype=np.float64)), 1.0)
@@ -158,7 +166,15 @@ class Mapper(Configurable):
         return self._search(sample_of(values), low, high, values.size, channel, planes, decoder)[1]
 
     def _search(
-        self, sample: F32, low: float, high: float, n: int, channel: Channel, planes: int, decoder: str, clip_cost: float = 1.0
+        self,
+        sample: F32,
+        low: float,
+        high: float,
+        n: int,
+        channel: Channel,
+        planes: int,
+        decoder: str,
+        clip_cost: float = 1.0,
     ) -> tuple[tuple[float, float], float]:
         """Best window edges among the shares tried, and the error predicted for them."""
         values, weights = _condense(sample)
@@ -250,8 +266,10 @@ def _spread_over(position: F64, weights: F64, size: int) -> F64:
     t = position * (size - 1)
     k = np.minimum(t.astype(np.int64), size - 2)
     f = t - k
-    lower = np.bincount(k, weights * (1 - f), minlength=size)
-    return lower + np.bincount(k + 1, weights * f, minlength=size)
+    out: F64 = np.zeros(size)
+    out += np.bincount(k, weights * (1 - f), minlength=size)
+    out += np.bincount(k + 1, weights * f, minlength=size)
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,4 +325,5 @@ def inverse(states: F64, position: F64, mean: F64) -> F64:
     wanted = states if mean[-1] >= mean[0] else -states
     envelope = np.maximum.accumulate(rising)
     keep = np.append(True, np.diff(envelope) > 0)
-    return np.interp(wanted, envelope[keep], position[keep])
+    found: F64 = np.interp(wanted, envelope[keep], position[keep])
+    return found

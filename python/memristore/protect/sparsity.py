@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,9 +27,9 @@ class Sparsity(Protection):
     ----------
     when : {"pays", "always"}
         ``"pays"`` splits a stream only if that lowers its number of cells: a dropped value saves the cells of its
-        planes, a bit of the mask costs those of a coded bit (1.125 on single-level cells with SECDED). With one cell per
-        value that needs about 82 % of zeros; below, zeros are stored as values and come back with noise. ``"always"`` splits
-        every stream that holds a zero: more cells, but exact zeros.
+        planes, a bit of the mask costs those of a coded bit (1.125 on single-level cells with SECDED). With one cell
+        per value that needs about 82 % of zeros; below, zeros are stored as values and come back with noise.
+        ``"always"`` splits every stream that holds a zero: more cells, but exact zeros.
 
     Raises
     ------

@@ -1,0 +1,64 @@
+"""What commands print and write: tables for people, one JSON document for programs, one red line for errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from memristore.errors import FileError
+
+#: Columns when standard output is not a terminal, so that tables in log files are not folded.
+_WIDTH = 140
+
+
+class Output:
+    """Where a command's results go.
+
+    Parameters
+    ----------
+    json_path : str, optional
+        The ``--json`` option: a file, or ``-`` for standard output, which then carries nothing else.
+    """
+
+    def __init__(self, json_path: str | None) -> None:
+        self.json_path = json_path
+        width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _WIDTH
+        self.console = Console(width=width, quiet=json_path == "-", highlight=False)
+
+    def line(self, text: str) -> None:
+        """Print a line for people."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def show(self, item: Any) -> None:
+        """Print a table."""
+        self.console.print(item)
+
+    def document(self, schema: str, version: int, content: dict[str, Any]) -> None:
+        """Write the document for programs, if it was asked for.
+
+        Raises
+        ------
+        FileError
+            If its file cannot be written.
+        """
+        if self.json_path is None:
+            return
+        text = json.dumps({"schema": schema, "version": version, **content}, indent=2, allow_nan=False) + "\n"
+        if self.json_path == "-":
+            sys.stdout.write(text)
+            return
+        try:
+            Path(self.json_path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise FileError(f"{self.json_path}: cannot be written ({error})") from error
+
+
+def complain(message: str) -> None:
+    """Print an error as one red line on standard error."""
+    console = Console(stderr=True, highlight=False)
+    console.print(f"error: {' '.join(message.split())}", style="red", markup=False, soft_wrap=True)
