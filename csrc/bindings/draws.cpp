@@ -37,6 +37,8 @@ void register_draws(py::module_& m) {
   purposes["verify_read"] = static_cast<int>(kPurposeVerifyRead);
   purposes["pulse"] = static_cast<int>(kPurposePulse);
   purposes["user"] = static_cast<int>(kPurposeUser);
+  purposes["level"] = static_cast<int>(kPurposeLevel);
+  purposes["level_more"] = static_cast<int>(kPurposeLevelMore);
   m.attr("PURPOSES") = purposes;
   m.def("philox", &philox, py::arg("key"), py::arg("purpose"), py::arg("event"), py::arg("first_block"),
         py::arg("out"));

@@ -12,7 +12,6 @@ namespace {
 struct Positions {
   std::array<std::uint8_t, 64> of_data{};   // code-word position of data bit j
   std::array<std::uint8_t, 128> data_at{};  // data bit at a position, 64 if none
-  std::array<std::uint64_t, 7> masks{};     // data bits covered by check bit k
 };
 
 constexpr Positions make_positions() {
@@ -25,35 +24,54 @@ constexpr Positions make_positions() {
     } while ((position & (position - 1)) == 0);
     p.of_data[j] = static_cast<std::uint8_t>(position);
     p.data_at[position] = static_cast<std::uint8_t>(j);
-    for (unsigned k = 0; k < 7; ++k)
-      if ((position >> k) & 1U) p.masks[k] |= std::uint64_t{1} << j;
   }
   return p;
 }
 
 constexpr Positions kPositions = make_positions();
 
-inline unsigned parity(std::uint64_t x) { return static_cast<unsigned>(__builtin_parityll(x)); }
+// Contribution of each value of each byte of a word: Hamming checks in the low seven bits, the byte's own parity in bit 7.
+// Eight loads and xors replace 71 parities.
+struct ByteChecks {
+  std::array<std::array<std::uint8_t, 256>, 8> of{};
+};
 
-inline unsigned hamming(std::uint64_t word) {
-  unsigned check = 0;
-  for (unsigned k = 0; k < 7; ++k) check |= parity(word & kPositions.masks[k]) << k;
-  return check;
+constexpr ByteChecks make_byte_checks() {
+  ByteChecks checks;
+  for (unsigned byte = 0; byte < 8; ++byte)
+    for (unsigned value = 0; value < 256; ++value)
+      for (unsigned bit = 0; bit < 8; ++bit)
+        if ((value >> bit) & 1U)
+          checks.of[byte][value] =
+              static_cast<std::uint8_t>(checks.of[byte][value] ^ 0x80U ^ kPositions.of_data[8 * byte + bit]);
+  return checks;
+}
+
+constexpr ByteChecks kByteChecks = make_byte_checks();
+
+inline unsigned parity(unsigned x) { return static_cast<unsigned>(__builtin_parity(x)); }
+
+// Hamming checks of a word (bits 0 to 6) and its parity (bit 7).
+inline unsigned word_checks(std::uint64_t word) {
+  unsigned checks = 0;
+  for (unsigned byte = 0; byte < 8; ++byte) checks ^= kByteChecks.of[byte][(word >> (8 * byte)) & 255U];
+  return checks;
 }
 
 }  // namespace
 
 void secded_encode(const std::uint64_t* words, std::size_t n, std::uint8_t* check) {
   for (std::size_t i = 0; i < n; ++i) {
-    const unsigned h = hamming(words[i]);
-    check[i] = static_cast<std::uint8_t>(h | ((parity(words[i]) ^ parity(h)) << 7));
+    const unsigned checks = word_checks(words[i]);
+    check[i] = static_cast<std::uint8_t>(checks ^ (parity(checks & 0x7FU) << 7));
   }
 }
 
 void secded_decode(std::uint64_t* words, std::uint8_t* check, std::size_t n, std::uint8_t* status) {
   for (std::size_t i = 0; i < n; ++i) {
-    const unsigned syndrome = hamming(words[i]) ^ (check[i] & 0x7FU);
-    const unsigned odd = parity(words[i]) ^ parity(check[i]);
+    const unsigned checks = word_checks(words[i]);
+    const unsigned syndrome = (checks ^ check[i]) & 0x7FU;
+    const unsigned odd = (checks >> 7) ^ parity(check[i]);
     status[i] = 0;
     if (syndrome == 0 && odd == 0) continue;
     const bool power = (syndrome & (syndrome - 1)) == 0;  // zero or a power of two: a check bit
@@ -75,23 +93,24 @@ void secded_decode(std::uint64_t* words, std::uint8_t* check, std::size_t n, std
 std::uint64_t store_bits(const KernelTable& kernels, const Device& device, const ReadTime& time, const BitCells& cells,
                          std::uint32_t write_event, Draw draw, const std::uint64_t* words, std::size_t n,
                          std::uint64_t* out) {
+  constexpr std::size_t kWords = 16;  // words worked on at once: 1024 cells keep call overhead out of the way
   std::uint64_t errors = 0;
   const float share = 1.0F / static_cast<float>(cells.planes);
-  for (std::size_t w = 0; w < n; ++w) {
-    float targets[64];
-    float sum[64] = {};
-    for (unsigned j = 0; j < 64; ++j) targets[j] = ((words[w] >> j) & 1U) != 0 ? cells.x_one : cells.x_zero;
+  for (std::size_t w = 0; w < n; w += kWords) {
+    const std::size_t count = n - w < kWords ? n - w : kWords;
+    float targets[64 * kWords];
+    float sum[64 * kWords];
+    kernels.expand_bits(words + w, count, cells.x_zero, cells.x_one, targets);
     for (std::uint32_t plane = 0; plane < cells.planes; ++plane) {
-      float soft[64];
-      const Cells here = {cells.key, cells.first + plane * cells.stride + 64 * w, 64};
-      kernels.program_age_read(device, time, here, write_event, draw, targets, soft);
-      for (unsigned j = 0; j < 64; ++j) sum[j] += soft[j];
+      float soft[64 * kWords];
+      const Cells here = {cells.key, cells.first + plane * cells.stride + 64 * w, 64 * count};
+      kernels.program_age_read(device, time, here, write_event, draw, targets, plane == 0 ? sum : soft);
+      if (plane == 0) continue;
+      for (std::size_t j = 0; j < 64 * count; ++j) sum[j] += soft[j];
     }
-    std::uint64_t word = 0;
-    for (unsigned j = 0; j < 64; ++j)
-      word |= static_cast<std::uint64_t>(sum[j] * share >= cells.threshold ? 1U : 0U) << j;
-    out[w] = word;
-    errors += static_cast<std::uint64_t>(std::popcount(word ^ words[w]));
+    kernels.pack_bits(sum, count, share, cells.threshold, out + w);
+    for (std::size_t i = 0; i < count; ++i)
+      errors += static_cast<std::uint64_t>(std::popcount(out[w + i] ^ words[w + i]));
   }
   return errors;
 }

@@ -12,19 +12,30 @@ void k_affine(const float* values, std::size_t n, float scale, float offset, flo
   }
 }
 
+// Arithmetic in vectors, knots fetched one by one: gathers are slow on many processors.
 void k_lookup(const float* values, std::size_t n, const float* table, std::size_t knots, float x0, float inv_step,
               bool extrapolate, float* out) {
   const float last = static_cast<float>(knots - 2);
-  for (std::size_t i = 0; i < n; ++i) {
-    const float t = (values[i] - x0) * inv_step;
-    const float lower = t > 0.0F ? t : 0.0F;
-    const auto k = static_cast<std::int32_t>(lower < last ? lower : last);
-    float f = t - static_cast<float>(k);
-    if (!extrapolate) {
-      f = f > 0.0F ? f : 0.0F;
-      f = f < 1.0F ? f : 1.0F;
+  for (std::size_t i = 0; i < n; i += kLanes) {
+    float padded[kLanes];
+    const std::size_t here = n - i < kLanes ? n - i : static_cast<std::size_t>(kLanes);
+    const float* from = values + i;
+    if (here < kLanes) {
+      for (std::size_t j = 0; j < kLanes; ++j) padded[j] = j < here ? from[j] : x0;
+      from = padded;
     }
-    out[i] = __builtin_fmaf(f, table[k + 1] - table[k], table[k]);
+    const F t = (load(from) - set(x0)) * set(inv_step);
+    const U k = to_int(min(max(t, set(0.0F)), set(last)));
+    F f = t - from_int(k);
+    if (!extrapolate) f = min(max(f, set(0.0F)), set(1.0F));
+    const F low = fetch(table, k);
+    const F y = fma(f, fetch(table + 1, k) - low, low);
+    if (here == kLanes) {
+      store(out + i, y);
+      continue;
+    }
+    store(padded, y);
+    for (std::size_t j = 0; j < here; ++j) out[i + j] = padded[j];
   }
 }
 
@@ -39,9 +50,31 @@ void k_split_sign(const float* values, std::size_t n, float* magnitude, std::uin
 }
 
 void k_join_sign(const float* magnitude, const std::uint8_t* signs, std::size_t n, float* out) {
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    std::uint32_t chosen = signs[i / 8];
+    if constexpr (kLanes == 16) chosen |= static_cast<std::uint32_t>(signs[i / 8 + 1]) << 8;
+    store(out + i, negate_if(chosen >> (i % 8), load(magnitude + i)));
+  }
+  for (; i < n; ++i) out[i] = ((signs[i / 8] >> (i % 8)) & 1U) != 0 ? -magnitude[i] : magnitude[i];
+}
+
+// Bits of words to two targets, and reads back to bits. Bit j of word i is value 64 i + j.
+void k_expand_bits(const std::uint64_t* words, std::size_t n, float zero, float one, float* out) {
+  for (std::size_t i = 0; i < n; ++i)
+    for (int j = 0; j < 64; j += kLanes)
+      store(out + 64 * i + static_cast<std::size_t>(j),
+            select(bit_mask(static_cast<std::uint32_t>(words[i] >> j)), set(one), set(zero)));
+}
+
+void k_pack_bits(const float* values, std::size_t n, float scale, float threshold, std::uint64_t* words) {
   for (std::size_t i = 0; i < n; ++i) {
-    const bool negative = ((signs[i / 8] >> (i % 8)) & 1U) != 0;
-    out[i] = negative ? -magnitude[i] : magnitude[i];
+    std::uint64_t word = 0;
+    for (int j = 0; j < 64; j += kLanes) {
+      const F v = load(values + 64 * i + static_cast<std::size_t>(j)) * set(scale);
+      word |= static_cast<std::uint64_t>(mask_bits(less_equal(set(threshold), v))) << j;
+    }
+    words[i] = word;
   }
 }
 

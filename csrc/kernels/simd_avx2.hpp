@@ -38,6 +38,7 @@ inline U operator+(U a, U b) { return {_mm256_add_epi32(a.v, b.v)}; }
 inline U operator-(U a, U b) { return {_mm256_sub_epi32(a.v, b.v)}; }
 inline U operator^(U a, U b) { return {_mm256_xor_si256(a.v, b.v)}; }
 inline U operator&(U a, U b) { return {_mm256_and_si256(a.v, b.v)}; }
+inline U xor3(U a, U b, U c) { return a ^ b ^ c; }
 template <int n>
 inline U shl(U a) {
   return {_mm256_slli_epi32(a.v, n)};
@@ -77,12 +78,51 @@ inline M operator|(M a, M b) { return {_mm256_or_ps(a.v, b.v)}; }
 inline bool any(M a) { return _mm256_movemask_ps(a.v) != 0; }
 inline F select(M m, F a, F b) { return {_mm256_blendv_ps(b.v, a.v, m.v)}; }
 inline U select(M m, U a, U b) { return bits(select(m, floats(a), floats(b))); }
-// Eight scalar loads: faster than vgatherdps on the machines measured (docs/kernels.md).
-inline F lookup(const float* table, U index) {
+// Eight scalar loads: gathers are slow on many processors (docs/kernels.md).
+inline F fetch(const float* table, U index) {
   alignas(32) std::uint32_t i[8];
   _mm256_store_si256(reinterpret_cast<__m256i*>(i), index.v);
   return {_mm256_setr_ps(table[i[0]], table[i[1]], table[i[2]], table[i[3]], table[i[4]], table[i[5]], table[i[6]],
                          table[i[7]])};
+}
+
+inline F lookup(const float* table, U index) { return fetch(table, index); }
+
+// For each of the 256 lane masks, the chosen lanes in order.
+struct CompressTable {
+  alignas(32) std::uint32_t lanes[256][8];
+};
+constexpr CompressTable make_compress_table() {
+  CompressTable table{};
+  for (unsigned mask = 0; mask < 256; ++mask) {
+    unsigned n = 0;
+    for (unsigned lane = 0; lane < 8; ++lane)
+      if ((mask >> lane) & 1U) table.lanes[mask][n++] = lane;
+  }
+  return table;
+}
+constexpr CompressTable kCompress = make_compress_table();
+
+// Writes the chosen lanes one behind the other and returns how many; up to kLanes elements may be overwritten.
+inline std::size_t compress(float* p, M m, F a) {
+  const auto mask = static_cast<unsigned>(_mm256_movemask_ps(m.v));
+  const __m256i order = _mm256_load_si256(reinterpret_cast<const __m256i*>(kCompress.lanes[mask]));
+  _mm256_storeu_ps(p, _mm256_permutevar8x32_ps(a.v, order));
+  return static_cast<std::size_t>(__builtin_popcount(mask));
+}
+inline std::size_t compress(std::uint32_t* p, M m, U a) { return compress(reinterpret_cast<float*>(p), m, floats(a)); }
+inline U loadu(const std::uint32_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
+// Lanes as bits and back.
+inline std::uint32_t mask_bits(M m) { return static_cast<std::uint32_t>(_mm256_movemask_ps(m.v)); }
+inline M bit_mask(std::uint32_t lane_bits) {
+  const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i chosen = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(lane_bits)), lane);
+  return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(chosen, lane))};
+}
+// -x where the lane's bit is set.
+inline F negate_if(std::uint32_t lane_bits, F a) {
+  const __m256 top = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0x80000000U)));
+  return {_mm256_xor_ps(a.v, _mm256_and_ps(bit_mask(lane_bits).v, top))};
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ inline U operator+(U a, U b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline U operator-(U a, U b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 inline U operator^(U a, U b) { return {_mm512_xor_si512(a.v, b.v)}; }
 inline U operator&(U a, U b) { return {_mm512_and_si512(a.v, b.v)}; }
+inline U xor3(U a, U b, U c) { return {_mm512_ternarylogic_epi32(a.v, b.v, c.v, 0x96)}; }
 template <int n>
 inline U shl(U a) {
   return {_mm512_slli_epi32(a.v, n)};
@@ -70,6 +71,14 @@ inline M operator|(M a, M b) { return {static_cast<__mmask16>(a.v | b.v)}; }
 inline bool any(M a) { return a.v != 0; }
 inline F select(M m, F a, F b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
 inline U select(M m, U a, U b) { return {_mm512_mask_blend_epi32(m.v, b.v, a.v)}; }
+// Sixteen scalar loads: gathers are slow on many processors (docs/kernels.md).
+inline F fetch(const float* table, U index) {
+  alignas(64) std::uint32_t i[16];
+  _mm512_store_si512(i, index.v);
+  return {_mm512_setr_ps(table[i[0]], table[i[1]], table[i[2]], table[i[3]], table[i[4]], table[i[5]], table[i[6]],
+                         table[i[7]], table[i[8]], table[i[9]], table[i[10]], table[i[11]], table[i[12]], table[i[13]],
+                         table[i[14]], table[i[15]])};
+}
 // 64 knots fit four registers: two two-source permutes and a blend on index bit 5.
 inline F lookup(const float* table, U index) {
   const __m512 low = _mm512_permutex2var_ps(_mm512_loadu_ps(table), index.v, _mm512_loadu_ps(table + 16));
@@ -78,4 +87,23 @@ inline F lookup(const float* table, U index) {
   return {_mm512_mask_blend_ps(upper, low, high)};
 }
 
+// Writes the chosen lanes one behind the other and returns how many; up to kLanes elements may be overwritten: compress
+// to a register and a full store, since the memory form of vcompressps is slow on some processors.
+inline std::size_t compress(float* p, M m, F a) {
+  _mm512_storeu_ps(p, _mm512_maskz_compress_ps(m.v, a.v));
+  return static_cast<std::size_t>(__builtin_popcount(m.v));
+}
+inline std::size_t compress(std::uint32_t* p, M m, U a) {
+  _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(m.v, a.v));
+  return static_cast<std::size_t>(__builtin_popcount(m.v));
+}
+inline U loadu(const std::uint32_t* p) { return {_mm512_loadu_si512(p)}; }
+// Lanes as bits and back.
+inline std::uint32_t mask_bits(M m) { return m.v; }
+inline M bit_mask(std::uint32_t lane_bits) { return {static_cast<__mmask16>(lane_bits)}; }
+// -x where the lane's bit is set.
+inline F negate_if(std::uint32_t lane_bits, F a) {
+  const __m512i top = _mm512_set1_epi32(static_cast<int>(0x80000000U));
+  return floats(U{_mm512_mask_xor_epi32(bits(a).v, static_cast<__mmask16>(lane_bits), bits(a).v, top)});
+}
 }  // namespace

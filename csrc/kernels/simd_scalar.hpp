@@ -47,6 +47,7 @@ inline U operator+(U a, U b) { return {a.v + b.v}; }
 inline U operator-(U a, U b) { return {a.v - b.v}; }
 inline U operator^(U a, U b) { return {a.v ^ b.v}; }
 inline U operator&(U a, U b) { return {a.v & b.v}; }
+inline U xor3(U a, U b, U c) { return {a.v ^ b.v ^ c.v}; }
 template <int n>
 inline U shl(U a) {
   return {a.v << n};
@@ -77,6 +78,23 @@ inline M operator|(M a, M b) { return {a.v || b.v}; }
 inline bool any(M a) { return a.v; }
 inline F select(M m, F a, F b) { return m.v ? a : b; }
 inline U select(M m, U a, U b) { return m.v ? a : b; }
-inline F lookup(const float* table, U index) { return {table[index.v]}; }
+// table[index], lane by lane; and the same for tables of at most 64 knots in a 64-float buffer.
+inline F fetch(const float* table, U index) { return {table[index.v]}; }
+inline F lookup(const float* table, U index) { return fetch(table, index); }
 
+// Writes the chosen lanes one behind the other and returns how many; up to kLanes elements may be overwritten.
+inline std::size_t compress(float* p, M m, F a) {
+  *p = a.v;
+  return m.v ? 1 : 0;
+}
+inline std::size_t compress(std::uint32_t* p, M m, U a) {
+  *p = a.v;
+  return m.v ? 1 : 0;
+}
+inline U loadu(const std::uint32_t* p) { return {*p}; }
+// Lanes as bits and back.
+inline std::uint32_t mask_bits(M m) { return m.v ? 1U : 0U; }
+inline M bit_mask(std::uint32_t lane_bits) { return {(lane_bits & 1U) != 0}; }
+// -x where the lane's bit is set.
+inline F negate_if(std::uint32_t lane_bits, F a) { return {(lane_bits & 1U) != 0 ? -a.v : a.v}; }
 }  // namespace

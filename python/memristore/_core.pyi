@@ -151,6 +151,18 @@ def store_bits(
     out: U64,
     threads: int = 0,
 ) -> int: ...
+def level_errors(
+    key: int,
+    event: int,
+    first: int,
+    bits: int,
+    level_of: U8,
+    up: F32,
+    down: F32,
+    symbols: U8,
+    out: U8,
+    threads: int = 0,
+) -> None: ...
 def affine(values: F32, scale: float, offset: float, lo: float, hi: float, out: F32, threads: int = 0) -> None: ...
 def lookup(
     values: F32, table: F32, x0: float, inv_step: float, extrapolate: bool, out: F32, threads: int = 0

@@ -95,6 +95,8 @@ def _noise(curve: Curve, at: F64, key: int, purpose: int, event: int, first: int
 
 def faults(device: Device, key: int, first: int, count: int) -> npt.NDArray[np.uint8]:
     """0 healthy, 1 stuck low, 2 stuck high; shape (count,)."""
+    if device.p_stuck_lo == device.p_stuck_hi == 0.0:
+        return np.zeros(count, dtype=np.uint8)
     word = philox.words(key, philox.FAULT, 0, first, count).astype(np.uint64)
     low = np.uint64(np.floor(device.p_stuck_lo * 2.0**32))
     either = np.uint64(np.floor((device.p_stuck_lo + device.p_stuck_hi) * 2.0**32))
@@ -116,20 +118,19 @@ def ageing_argument(device: Device, programmed: npt.ArrayLike) -> F64:
     return np.maximum((np.asarray(programmed, dtype=np.float64) - device.state_lo) * device.inv_range, 0.0)
 
 
-def _exponent(device: Device, u: F64, spread: F64) -> F64:
-    return np.abs(device.drift_mean(u) + device.drift_std(u) * spread)
+def _exponent(device: Device, u: F64, key: int, first: int) -> F64:
+    return np.abs(device.drift_mean(u) + _noise(device.drift_std, u, key, philox.DRIFT, 0, first))
 
 
-def _decay(device: Device, state: F64, decades: F64) -> F64:
-    """Drift by `decades` = exponent * log2(age ratio)."""
-    return state * np.exp2(-decades) if device.domain == CONDUCTANCE else state + decades * LOG10_2
+def _decay(device: Device, state: F64, octaves: F64) -> F64:
+    """Drift by `octaves` = exponent * log2 of the age ratio."""
+    return state * np.exp2(-octaves) if device.domain == CONDUCTANCE else state + octaves * LOG10_2
 
 
 def drift(device: Device, time: ReadTime, key: int, first: int, programmed: npt.ArrayLike) -> F64:
     """Power law with each cell's own exponent |mean + std * z|; a stuck cell keeps its state."""
     state = np.asarray(programmed, dtype=np.float64)
-    z = philox.normals(key, philox.DRIFT, 0, first, len(state))
-    aged = _decay(device, state, _exponent(device, ageing_argument(device, state), z) * time.log2_age)
+    aged = _decay(device, state, _exponent(device, ageing_argument(device, state), key, first) * time.log2_age)
     return np.where(faults(device, key, first, len(state)) > 0, state, aged)
 
 
@@ -196,10 +197,9 @@ def program_and_verify(device: Device, pulse: Pulse, key: int, event: int, first
     failed = np.zeros(len(at), dtype=np.uint8)
     margin = np.full(len(at), np.inf)
     stuck = faults(device, key, first, len(at))
-    decades = np.zeros(len(at))
+    octaves = np.zeros(len(at))
     if pulse.log2_delay > 0.0:
-        z = philox.normals(key, philox.DRIFT, 0, first, len(at))
-        decades = _exponent(device, ageing_argument(device, target), z) * pulse.log2_delay
+        octaves = _exponent(device, ageing_argument(device, target), key, first) * pulse.log2_delay
     active = np.flatnonzero(stuck == 0)
     for step in range(pulse.max_pulses + 1):
         if len(active) == 0:
@@ -207,7 +207,7 @@ def program_and_verify(device: Device, pulse: Pulse, key: int, event: int, first
         if step % 2 == 0:
             draws = philox.pulse_normals(key, event, np.uint64(first) + active.astype(np.uint64), step // 2)
         verify_z, pulse_z = draws[:, 2 * (step % 2)], draws[:, 2 * (step % 2) + 1]
-        seen = state[active] if pulse.log2_delay == 0.0 else _decay(device, state[active], decades[active])
+        seen = state[active] if pulse.log2_delay == 0.0 else _decay(device, state[active], octaves[active])
         error = target[active] - (seen + pulse.verify_std * verify_z)
         margin[active] = np.minimum(margin[active], np.abs(np.abs(error) - pulse.band))
         going = ~(np.abs(error) <= pulse.band)

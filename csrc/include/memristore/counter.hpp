@@ -6,7 +6,7 @@
 // values that the block yields, number w(i) = (i / 16) % 4. So 16 consecutive blocks serve 64 consecutive
 // cells, and vectors of up to 16 lanes need no transposition. One cell is recomputed from one block.
 //   counter word 0, 1 = low, high 32 bits of b(i);   word 2 = purpose;   word 3 = event
-// Per-cell purpose (`pulse`): cell i at program-and-verify steps 2j and 2j+1 uses block i.
+// Per-cell purposes (`pulse`; `level more`, with j as said there): cell i at program-and-verify steps 2j and 2j+1 uses block i.
 //   counter word 0, 1 = low, high 32 bits of i;      word 2 = purpose;   word 3 = event * 256 + j
 //
 // Normals from one block (w0, w1, w2, w3), always consuming all four words (Box-Muller):
@@ -27,6 +27,8 @@ enum Purpose : std::uint32_t {
   kPurposeVerifyRead = 7,  // read-back of a programmed plane; event = programming event
   kPurposePulse = 8,       // program-and-verify: z0/z2 verify noise, z1/z3 pulse noise of steps 2j/2j+1
   kPurposeUser = 9,        // normals drawn for a user's own purposes
+  kPurposeLevel = 10,      // level errors: the raw word w(i) of weight i decides whether and where its first error is
+  kPurposeLevelMore = 11,  // cell c of weight i: block i, j = c / 2; words 2 (c % 2) and the next: error, direction
 };
 
 inline constexpr std::uint64_t kGroup = 64;       // cells served by one group of blocks

@@ -22,6 +22,17 @@ struct Draw {
   std::uint32_t event;
 };
 
+// Cells of 2^bits levels, 8 / bits of them to a byte, first cell in the low bits. A read finds the level above or below the
+// written one with the probabilities up and down (levels at the ends cannot leave the range).
+struct LevelModel {
+  std::uint32_t bits;         // 1, 2 or 4
+  std::uint8_t level_of[16];  // label (the bits stored) to level
+  std::uint8_t label_of[16];  // level to label
+  float up[16];               // by level
+  float down[16];
+  std::uint32_t bound;  // no byte has an error when its word is at or above this
+};
+
 struct KernelTable {
   const char* name;
   void (*philox)(std::uint64_t key, Draw draw, std::uint64_t first_block, std::size_t blocks, std::uint32_t* out);
@@ -46,6 +57,10 @@ struct KernelTable {
   void (*split_sign)(const float* values, std::size_t n, float* magnitude, std::uint8_t* signs);
   void (*join_sign)(const float* magnitude, const std::uint8_t* signs, std::size_t n, float* out);
   void (*differential)(const float* values, std::size_t n, float* positive, float* negative);
+  void (*expand_bits)(const std::uint64_t* words, std::size_t n, float zero, float one, float* out);
+  void (*pack_bits)(const float* values, std::size_t n, float scale, float threshold, std::uint64_t* words);
+  void (*level_errors)(const LevelModel& model, Cells weights, std::uint32_t event, const std::uint8_t* in,
+                       std::uint8_t* out);
 };
 
 // How 64-bit words live on single-level cells: bit j of plane p is cell first + p * stride + j.

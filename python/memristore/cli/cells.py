@@ -240,7 +240,9 @@ def list_devices(
     for row in rows:
         active = [stage for stage, text in row["stages"].items() if text != "none"]
         states = f"{row['domain']}, {row['unit']}"
-        table.add_row(row["name"], states, ", ".join(active) or "no noise", row["mark"], row["citation"])
+        # A variant has the source of its device, which stands above it.
+        source = row["citation"] if "/" not in row["name"] else ""
+        table.add_row(row["name"], states, ", ".join(active) or "no noise", row["mark"], source)
     if name:
         _describe(rows[0], output)
     else:

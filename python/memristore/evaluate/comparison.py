@@ -165,9 +165,9 @@ class Comparison:
         try:
             metric = Metric(**document["metric"])
             rows = [Evaluation.from_row(row, metric) for row in document["rows"]]
+            return cls(rows, str(document.get("title", "")))
         except (KeyError, TypeError, ValueError) as error:
             raise FileError(f"{where}: a result lacks or garbles something ({error!r})") from error
-        return cls(rows, str(document.get("title", "")))
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Comparison:

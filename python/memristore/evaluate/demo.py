@@ -21,7 +21,7 @@ from memristore.evaluate.result import Evaluation
 from memristore.mapping import Linear
 from memristore.protect import AdaptiveRange, Sign, Sparsity
 from memristore.spec import StorageSpec
-from memristore.storage import store
+from memristore.storage import prepare
 from memristore.units import format_time, parse_time
 
 SCHEMA: Final = "memristore.demo"
@@ -215,7 +215,8 @@ def run_demo(
     for index, scheme in enumerate(rows_wanted):
         model = pruned if scheme.pruned else data.model
         # The same array for every scheme would tie their results together.
-        stored = store(model, scheme.spec, seed=rng.key(seed, "demo", index))
+        prepared = prepare(model, scheme.spec)
+        stored = prepared.program(seed=rng.key(seed, "demo", index))
         rows.append(
             evaluate(
                 stored,
@@ -225,6 +226,7 @@ def run_demo(
                 trials=trials,
                 scheme=scheme.name,
                 clean=clean,
+                prepared=prepared,
                 progress=progress,
             )
         )

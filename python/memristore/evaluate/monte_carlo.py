@@ -19,6 +19,7 @@ from memristore.storage import prepare
 from memristore.units import Time, format_time, parse_time
 
 if TYPE_CHECKING:
+    from memristore.storage import PreparedModel
     from memristore.stored import StoredModel
 
 
@@ -90,7 +91,9 @@ def evaluate(
     scheme: str = "stored",
     clean: float | None = None,
     higher_is_better: bool | None = None,
+    prepared: PreparedModel | None = None,
     progress: bool = True,
+    threads: int = 0,
     keep: bool = False,
 ) -> Evaluation:
     """Judge a stored network over independent programmings, reads and times.
@@ -118,8 +121,12 @@ def evaluate(
         example pruned.
     higher_is_better : bool, optional
         Decides which trial is the worst; default: what the metric says of itself, else True.
+    prepared : PreparedModel, optional
+        What `memristore.prepare` made of `model` and the recipe, to save compressing it again.
     progress : bool
         Show a bar on standard error if that is a terminal.
+    threads : int
+        Threads for the kernels; 0 means all. Results do not depend on it.
     keep : bool
         Keep the programmed arrays in `Evaluation.stored`.
 
@@ -141,10 +148,13 @@ def evaluate(
     about = _metric_of(metric, higher_is_better)
     probe = copy.deepcopy(model)
     reference = _judge(metric, probe, "for the original network") if clean is None else float(clean)
-    prepared = prepare(model, stored.spec)
+    prepared = prepare(model, stored.spec, threads=threads) if prepared is None else prepared
     _load(probe, prepared.decode_clean())
     compressed = _judge(metric, probe, "for the compressed network")
-    if trials > 1 and not _same(prepared.program(seed=stored.seed).load(at=0), stored.load(at=0)):
+    if trials > 1 and not _same(
+        prepared.program(seed=stored.seed, trace=False, threads=threads).load(threads=threads),
+        stored.load(threads=threads),
+    ):
         raise SpecError(
             "evaluate: the weights of the model given are not those that were stored, so further trials would judge "
             "another network; give the model that was stored, or trials=1"
@@ -154,11 +164,15 @@ def evaluate(
     kept = []
     with tqdm(total=trials * len(times), desc=scheme, leave=False, disable=None if progress else True) as bar:
         for trial in range(trials):
-            array = stored if trial == 0 else prepared.program(seed=rng.key(stored.seed, "trial", trial))
+            array = stored
+            if trial > 0:
+                array = prepared.program(
+                    seed=rng.key(stored.seed, "trial", trial), trace=None if keep else False, threads=threads
+                )
             if keep:
                 kept.append(array)
             for index, time in enumerate(times):
-                found = array.read(at=time, event=trial)
+                found = array.read(at=time, event=trial, threads=threads)
                 _load(probe, found.state_dict)
                 values[index].append(_judge(metric, probe, f"in trial {trial} after {format_time(time)}"))
                 report = found.report

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memristore.errors import FileError
+from memristore.errors import FileError, SpecError
 from memristore.units import Time, format_time, parse_time
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class Result:
         Over all trials: wrong bits before correction, words put right, words that could not be.
     higher_is_better : bool
         Decides which trial is the worst.
+
+    Raises
+    ------
+    SpecError
+        If there is no trial.
     """
 
     at_seconds: float
@@ -78,6 +83,10 @@ class Result:
     words_corrected: int = 0
     words_failed: int = 0
     higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise SpecError("a result needs the value of at least one trial")
 
     @property
     def trials(self) -> int:

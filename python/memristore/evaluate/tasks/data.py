@@ -44,7 +44,7 @@ class Accuracy:
     """
 
     test: Images
-    batch: int = 1000
+    batch: int = 250
 
     #: Tables and plots print a fraction as percent.
     unit = "fraction"
