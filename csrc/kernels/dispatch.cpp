@@ -10,6 +10,8 @@ const KernelTable& table_scalar();
 #if defined(__x86_64__)
 const KernelTable& table_avx2();
 const KernelTable& table_avx512();
+#elif defined(__aarch64__)
+const KernelTable& table_neon();
 #endif
 
 std::size_t available(const KernelTable* out[], std::size_t capacity) {
@@ -22,6 +24,8 @@ std::size_t available(const KernelTable* out[], std::size_t capacity) {
       __builtin_cpu_supports("avx512vl"))
     add(table_avx512());
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) add(table_avx2());
+#elif defined(__aarch64__)
+  add(table_neon());  // part of the architecture
 #endif
   add(table_scalar());
   return n;

@@ -1,6 +1,6 @@
 // One-lane vectors: the portable level, and the reference that the others must equal bit for bit.
 #pragma once
-#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -27,8 +27,35 @@ inline U iota() { return {0U}; }
 inline F operator+(F a, F b) { return {a.v + b.v}; }
 inline F operator-(F a, F b) { return {a.v - b.v}; }
 inline F operator*(F a, F b) { return {a.v * b.v}; }
-// libm's fmaf is exact with or without the hardware instruction.
+
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 inline F fma(F a, F b, F c) { return {__builtin_fmaf(a.v, b.v, c.v)}; }
+#else
+// Fused multiply-add where the baseline has no instruction for it; a call of libm's takes four times as long. In double
+// the product is exact and the sum is rounded once. Rounding that again, to float, gives what one rounding gives unless
+// the sum lies midway between two floats, or among the subnormal ones, and was not exact: then the sum is rounded to odd
+// instead, which no later rounding can mistake for a midpoint (Boldo and Melquiond, IEEE Trans. Comput. 57, 462, 2008).
+inline F fma(F a, F b, F c) {
+  const double product = static_cast<double>(a.v) * static_cast<double>(b.v);
+  const double addend = static_cast<double>(c.v);
+  double sum = product + addend;
+  std::uint64_t word;
+  std::memcpy(&word, &sum, 8);
+  constexpr std::uint64_t kBelowFloat = (std::uint64_t{1} << 29) - 1;  // bits of a double that a float lacks
+  constexpr std::uint64_t kSmallest = static_cast<std::uint64_t>(1023 - 126) << 52;  // 2^-126
+  const bool midway = (word & kBelowFloat) == (kBelowFloat >> 1) + 1;
+  const bool subnormal = (word << 1) < (kSmallest << 1);
+  if (__builtin_expect(midway || subnormal, 0)) {
+    const double rest = sum - product;
+    const double error = (product - (sum - rest)) + (addend - rest);  // exact (Knuth's two-sum)
+    if (error != 0.0 && (word & 1U) == 0) {
+      word += (error > 0.0) == (sum > 0.0) ? 1 : ~std::uint64_t{0};
+      std::memcpy(&sum, &word, 8);
+    }
+  }
+  return {static_cast<float>(sum)};
+}
+#endif
 inline F sqrt(F a) { return {__builtin_sqrtf(a.v)}; }
 inline F min(F a, F b) { return {a.v < b.v ? a.v : b.v}; }
 inline F max(F a, F b) { return {a.v > b.v ? a.v : b.v}; }

@@ -32,17 +32,6 @@ def fit(values: npt.NDArray[_Scalar], size: int) -> npt.NDArray[_Scalar]:
     return out
 
 
-def strided_sample(values: npt.NDArray[_Scalar], most: int) -> npt.NDArray[_Scalar]:
-    """Take at most `most` evenly spaced entries along the last axis; a view, the same for the same shape.
-
-    The stride shares no factor with small kernel sizes, so that a convolution is not sampled at one tap only.
-    """
-    stride = max(1, -(-values.shape[-1] // most))
-    while math.gcd(stride, 210) != 1:
-        stride += 1
-    return values[..., ::stride]
-
-
 def tensor_size(context: Context, name: str) -> int | None:
     """Return the number of values of the tensor that a stream is a part of; None if the tensor is not known."""
     shape = context.shapes.get(name.split(SEPARATOR, 1)[0])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +108,19 @@ class BitStream:
 
 
 Stream = AnalogStream | BitStream
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+def strided_sample(values: npt.NDArray[_Scalar], most: int) -> npt.NDArray[_Scalar]:
+    """Take at most `most` evenly spaced entries along the last axis; a view, the same for the same shape.
+
+    The stride shares no factor with small kernel sizes, so that a convolution is not sampled at one tap only.
+    """
+    stride = max(1, -(-values.shape[-1] // most))
+    while math.gcd(stride, 210) != 1:
+        stride += 1
+    return values[..., ::stride]
 
 
 class Payload:

@@ -68,6 +68,10 @@ CALLS: dict[str, Call] = {
         lambda w, out: _core.store_bits(DEVICE, TIME, KEY, 0, 5, 0, 0, 4096, 1, w, 0.0, 1.0, 0.5, out),
         (i("words", U64), o("out", U64)),
     ),
+    "level_errors": Call(
+        lambda s, out: _core.level_errors(KEY, 0, 0, *cases.level_model("1bit"), s, out),
+        (i("symbols", U8), o("out", U8)),
+    ),
     "affine": Call(lambda v, out: _core.affine(v, 1.0, 0.0, 0.0, 1.0, out), (i("values"), o("out"))),
     "lookup": Call(
         lambda v, out: _core.lookup(v, np.zeros(4, dtype=F32), 0.0, 1.0, False, out), (i("values"), o("out"))

@@ -43,6 +43,8 @@ def test_purposes_are_the_file_format() -> None:
         "verify_read": philox.VERIFY_READ,
         "pulse": philox.PULSE,
         "user": philox.USER,
+        "level": philox.LEVEL,
+        "level_more": philox.LEVEL_MORE,
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristore import _core
-from oracle import bits, bridge, cells, curves, maps, philox, samples
+from oracle import bits, bridge, cells, curves, levels, maps, philox, samples
 
 Array = npt.NDArray[Any]
 Outputs = tuple[Array, ...]
@@ -83,7 +83,7 @@ def _normals_expected(purpose: int, event: int, first: int, count: int) -> Expec
 
 def generator_cases() -> list[Case]:
     """Philox words and normals."""
-    every = [(purpose, EVENT) for purpose in _core.PURPOSES.values()] + [(philox.USER, 0xFFFFFFFF)]
+    every = [(purpose, EVENT) for purpose in range(philox.WRITE, philox.USER + 1)] + [(philox.USER, 0xFFFFFFFF)]
     return [
         Case("philox", _philox, lambda f, n: ((philox.philox(KEY, philox.USER, EVENT, f, n).reshape(n, 4), 0.0),)),
         *(
@@ -329,6 +329,40 @@ def secded_cases() -> list[Case]:
     ]
 
 
+#: Bits per cell -> (level of each label, chance of rising, of falling); the last kind is nearly always wrong somewhere.
+LEVELS: dict[str, tuple[int, list[int], list[float], list[float]]] = {
+    "1bit": (1, [0, 1], [0.003, 0.0], [0.0, 0.001]),
+    "2bit-gray": (2, [0, 1, 3, 2], [1e-3, 0.02, 0.005, 0.0], [0.0, 0.01, 0.004, 0.002]),
+    "4bit": (4, [15, *range(14), 14], [*np.linspace(0.01, 0.2, 15), 0.0], [0.0, *np.linspace(0.15, 0.0, 15)]),
+    "2bit-worst": (2, [2, 0, 3, 1], [1.0, 0.5, 0.75, 0.0], [0.0, 0.5, 0.125, 0.625]),
+}
+
+
+def level_model(name: str) -> tuple[int, Array, Array, Array]:
+    """Arguments of `level_errors` that describe the cells."""
+    width, level_of, up, down = LEVELS[name]
+    return width, np.array(level_of, dtype=np.uint8), np.array(up, dtype=np.float32), np.array(down, dtype=np.float32)
+
+
+def symbols(first: int, count: int) -> npt.NDArray[np.uint8]:
+    """Even bytes, functions of the absolute weight number alone."""
+    return (philox.words(0x5EED2000, philox.USER, 79, first, count) >> np.uint32(24)).astype(np.uint8)
+
+
+def level_cases() -> list[Case]:
+    """Level errors of one, two and four bits per cell."""
+
+    def run(name: str, first: int, count: int, threads: int) -> Outputs:
+        out = blank(count, np.uint8)
+        _core.level_errors(KEY, EVENT, first, *level_model(name), symbols(first, count), out, threads)
+        return (out,)
+
+    def expect(name: str, first: int, count: int) -> Expected:
+        return ((levels.level_errors(KEY, EVENT, first, *level_model(name), symbols(first, count)), 0.0),)
+
+    return [Case(f"level_errors-{name}", partial(run, name), partial(expect, name)) for name in LEVELS]
+
+
 DEVICE_CASES = {name: DeviceCases(name) for name in samples.DEVICES}
 CASES: dict[str, Case] = {
     case.name: case
@@ -337,5 +371,6 @@ CASES: dict[str, Case] = {
         *(case for group in DEVICE_CASES.values() for case in group.cases()),
         *map_cases(),
         *secded_cases(),
+        *level_cases(),
     ]
 }

@@ -88,6 +88,9 @@ def test_trials(layer: nn.Linear) -> None:
             array.load_into(probe, at=at, event=trial)
             assert found.at(at).values[trial] == total(probe)
     assert len(set(found.at("1 day").values)) == 3
+    # What is prepared once, and the number of threads, change nothing.
+    same = evaluate(stored, layer, total, at=["1 day", 0], trials=3, prepared=again, threads=1, progress=False)
+    assert same == found
     with pytest.raises(KeyError):
         found.at("1 year")
 

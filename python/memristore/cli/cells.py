@@ -9,7 +9,7 @@ import typer
 
 from memristore.cli import app
 from memristore.cli.options import Data, Json, Seed, Stored
-from memristore.cli.output import Output
+from memristore.cli.output import Output, ensure_folder
 from memristore.errors import DataError, FileError, SpecError
 
 if TYPE_CHECKING:
@@ -81,12 +81,6 @@ def summary(stored: StoredModel, path: Path) -> dict[str, Any]:
         "cells_per_weight": stored.cells_per_weight,
         "cells_by_kind": ledger.by_kind(),
     }
-
-
-def ensure_folder(path: Path) -> None:
-    """FileError unless the folder of an output file exists."""
-    if not path.parent.is_dir():
-        raise FileError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 @app.command()

@@ -27,9 +27,10 @@ def demo(
     json: Json = None,
 ) -> None:
     """Train a LeNet-5, store it on a device in nine ways, age it, read it back, and compare."""
-    from memristore.evaluate.demo import FP32, SCHEMA, VERSION, run_demo, write_demo
+    from memristore.evaluate.demo import FP32, SCHEMA, VERSION, demo_folder, run_demo, write_demo
 
     output = Output(json)
+    demo_folder(out)  # a folder that cannot be made should be known before minutes of work
     found = run_demo(task, data, device, trials, seed, report=output.line)
     output.line("")
     output.show(found.comparison.table(baseline=FP32))

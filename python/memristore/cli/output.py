@@ -23,10 +23,17 @@ class Output:
     ----------
     json_path : str, optional
         The ``--json`` option: a file, or ``-`` for standard output, which then carries nothing else.
+
+    Raises
+    ------
+    FileError
+        If the file's folder does not exist.
     """
 
     def __init__(self, json_path: str | None) -> None:
         self.json_path = json_path
+        if json_path not in (None, "-"):
+            ensure_folder(Path(str(json_path)))
         width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _WIDTH
         self.console = Console(width=width, quiet=json_path == "-", highlight=False)
 
@@ -56,6 +63,12 @@ class Output:
             Path(self.json_path).write_text(text, encoding="utf-8")
         except OSError as error:
             raise FileError(f"{self.json_path}: cannot be written ({error})") from error
+
+
+def ensure_folder(path: Path) -> None:
+    """Raise `FileError` unless the folder of an output file exists: better at once than after the work."""
+    if not path.parent.is_dir():
+        raise FileError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def complain(message: str) -> None:

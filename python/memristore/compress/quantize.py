@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from memristore.config import check_number
 from memristore.errors import SpecError, TensorError
-from memristore.masks import decode_mask, encode_mask, fit, merge_parts, pack_codes, strided_sample, unpack_codes
-from memristore.streams import AnalogStream, BitStream, Payload, Stream
+from memristore.masks import decode_mask, encode_mask, fit, merge_parts, pack_codes, unpack_codes
+from memristore.streams import AnalogStream, BitStream, Payload, Stream, strided_sample
 from memristore.transform import SEPARATOR, Compressor, Context
 
 F32 = npt.NDArray[np.float32]

@@ -235,6 +235,16 @@ def run_demo(
     return Demo(task=task, description=data.description, device=device, comparison=Comparison(rows, title))
 
 
+def demo_folder(out: str | os.PathLike[str]) -> Path:
+    """Make the folder for the results unless it exists; `FileError` if that fails."""
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made a folder for the results ({error})") from error
+    return folder
+
+
 def write_demo(
     demo: Demo, out: str | os.PathLike[str], json_path: str | os.PathLike[str] | None
 ) -> tuple[Path, Path | None]:
@@ -259,11 +269,7 @@ def write_demo(
     FileError
         If they cannot be written.
     """
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be made a folder for the results ({error})") from error
+    folder = demo_folder(out)
     picture = folder / "memristore-demo.png"
     demo.plot(picture)
     if json_path is not None and os.fspath(json_path) == "-":

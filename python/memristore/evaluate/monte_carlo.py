@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import numbers
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,39 @@ def _load(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise TensorError(f"evaluate: the stored network does not fit the model given: {error}") from error
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """What the trials gave at one read time."""
+
+    at_seconds: float
+    values: list[float] = field(default_factory=list)
+    bits_raw_errors: int = 0
+    words_corrected: int = 0
+    words_failed: int = 0
+
+    def read(
+        self, array: StoredModel, probe: nn.Module, metric: Callable[[nn.Module], float], trial: int, threads: int
+    ) -> None:
+        """Read an array, judge what came back, count what went wrong."""
+        found = array.read(at=self.at_seconds, event=trial, threads=threads)
+        _load(probe, found.state_dict)
+        self.values.append(_judge(metric, probe, f"in trial {trial} after {format_time(self.at_seconds)}"))
+        self.bits_raw_errors += int(found.report.bits_raw_errors)
+        self.words_corrected += int(found.report.words_corrected)
+        self.words_failed += int(found.report.words_failed)
+
+    def result(self, higher_is_better: bool) -> Result:
+        """Return the result of all trials."""
+        return Result(
+            at_seconds=self.at_seconds,
+            values=tuple(self.values),
+            bits_raw_errors=self.bits_raw_errors,
+            words_corrected=self.words_corrected,
+            words_failed=self.words_failed,
+            higher_is_better=higher_is_better,
+        )
 
 
 def _metric_of(metric: Callable[[nn.Module], float], higher_is_better: bool | None) -> Metric:
@@ -159,25 +193,18 @@ def evaluate(
             "evaluate: the weights of the model given are not those that were stored, so further trials would judge "
             "another network; give the model that was stored, or trials=1"
         )
-    values: list[list[float]] = [[] for _ in times]
-    errors = [[0, 0, 0] for _ in times]
-    kept = []
+    kept: list[StoredModel] = []
+    tallies = [_Tally(at_seconds=time) for time in times]
     with tqdm(total=trials * len(times), desc=scheme, leave=False, disable=None if progress else True) as bar:
         for trial in range(trials):
             array = stored
             if trial > 0:
-                array = prepared.program(
-                    seed=rng.key(stored.seed, "trial", trial), trace=None if keep else False, threads=threads
-                )
+                seed = rng.key(stored.seed, "trial", trial)
+                array = prepared.program(seed=seed, trace=None if keep else False, threads=threads)
             if keep:
                 kept.append(array)
-            for index, time in enumerate(times):
-                found = array.read(at=time, event=trial, threads=threads)
-                _load(probe, found.state_dict)
-                values[index].append(_judge(metric, probe, f"in trial {trial} after {format_time(time)}"))
-                report = found.report
-                counts = (report.bits_raw_errors, report.words_corrected, report.words_failed)
-                errors[index] = [total + int(count) for total, count in zip(errors[index], counts, strict=True)]
+            for tally in tallies:
+                tally.read(array, probe, metric, trial, threads)
                 bar.update()
     return Evaluation(
         scheme=scheme,
@@ -185,17 +212,7 @@ def evaluate(
         cells_per_weight=float(stored.cells_per_weight),
         clean=reference,
         compressed=compressed,
-        results=tuple(
-            Result(
-                at_seconds=time,
-                values=tuple(numbers_at),
-                bits_raw_errors=wrong,
-                words_corrected=corrected,
-                words_failed=failed,
-                higher_is_better=about.higher_is_better,
-            )
-            for time, numbers_at, (wrong, corrected, failed) in zip(times, values, errors, strict=True)
-        ),
+        results=tuple(tally.result(about.higher_is_better) for tally in tallies),
         spec=stored.spec.to_dict(),
         seed=int(stored.seed),
         memristore=package_version(),

@@ -23,7 +23,7 @@ _AT_ZERO: Final[int] = 255
 _LEAST: Final[int] = 32
 # Tails are followed for this many windows beyond an edge at which values were clipped.
 _TAIL: Final[int] = 3
-_BINS: Final[int] = 128
+_BINS: Final[int] = 64
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,23 @@ class Density:
         total = counts.sum()
         best, chosen = -total * np.log(grid.size), _FLAT
         seen = counts > 0
-        for s, shape in enumerate(_SHAPES):
-            energy = -np.power(distance / _WIDTHS[:, None], shape)
+
+        def likelihoods(shape: float, widths: npt.NDArray[np.int64]) -> F64:
+            energy = -np.power(distance / _WIDTHS[widths, None], shape)
             energy -= energy.max(axis=1, keepdims=True)
-            likelihood = (energy[:, seen] * counts[seen]).sum(axis=1) - total * np.log(np.exp(energy).sum(axis=1))
-            w = int(np.argmax(likelihood))
+            out: F64 = (energy[:, seen] * counts[seen]).sum(axis=1) - total * np.log(np.exp(energy).sum(axis=1))
+            return out
+
+        for s, shape in enumerate(_SHAPES):
+            # The likelihood has one peak in the scale: every fourth first, then those around the best.
+            coarse = np.arange(0, _WIDTHS.size, 4)
+            middle = int(coarse[np.argmax(likelihoods(shape, coarse))])
+            widths = np.arange(max(middle - 3, 0), min(middle + 4, _WIDTHS.size))
+            found = likelihoods(shape, widths)
+            k = int(np.argmax(found))
             # More than rounding is required of a better member.
-            if likelihood[w] > best + 1e-6 * total:
-                best, chosen = float(likelihood[w]), w + 64 * s
+            if found[k] > best + 1e-6 * total:
+                best, chosen = float(found[k]), int(widths[k]) + 64 * s
         return cls(centre, chosen | (_LOWER if lower else 0) | (_UPPER if upper else 0))
 
 

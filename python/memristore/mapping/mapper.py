@@ -17,6 +17,7 @@ from memristore.devices.device import Device
 from memristore.devices.moments import Channel
 from memristore.errors import SpecError
 from memristore.mapping.density import Density
+from memristore.streams import strided_sample
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -25,20 +26,15 @@ F64 = npt.NDArray[np.float64]
 POSITIONS: Final[int] = 257
 KNOTS: Final[int] = 513
 #: Values are judged by a strided sample of at most this many.
-SAMPLE: Final[int] = 65536
+SAMPLE: Final[int] = 32768
 # Decoding tables are rounded to this share of their window: far below any cell's noise, far above the last-bit
 # differences between mathematical libraries, so that decoded bits agree between machines.
 _GRAIN: Final[float] = 2.0**-20
 # Shape code that marks a constant: a flat prior with every other bit set, which no fit gives.
 _CONSTANT: Final[bytes] = b"\xff\xff"
 # Grid of the window search, and values kept one by one at each end of a sample.
-_COARSE: Final[tuple[int, int]] = (385, 193)
-_EXTREMES: Final[int] = 64
-
-
-def sample_of(values: F32) -> F32:
-    """Return a strided sample of at most `SAMPLE` values; the same for the same values."""
-    return values[:: max(1, -(-values.size // SAMPLE))]
+_COARSE: Final[tuple[int, int]] = (257, 129)
+_EXTREMES: Final[int] = 32
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,7 @@ class Mapper(Configurable):
         low, high = float(values.min()), float(values.max())
         if low == high:
             return PlaneParams(low, low, Density())
-        sample = sample_of(values)
+        sample = strided_sample(values, SAMPLE)
         if self.clip is None:
             edges = self.edges(low, high, float(sample.mean(dtype=np.float64)), 1.0)
         else:
@@ -163,7 +159,7 @@ class Mapper(Configurable):
         low, high = float(values.min()), float(values.max())
         if low == high:
             return 0.0
-        return self._search(sample_of(values), low, high, values.size, channel, planes, decoder)[1]
+        return self._search(strided_sample(values, SAMPLE), low, high, values.size, channel, planes, decoder)[1]
 
     def _search(
         self,
@@ -180,7 +176,7 @@ class Mapper(Configurable):
         values, weights = _condense(sample)
         centre = float(np.sum(values * weights))
         if isinstance(self.clip, str):
-            shares = np.geomspace(0.1, 1.0, 28)
+            shares = np.geomspace(0.1, 1.0, 24)
         elif self.clip is None:
             shares = np.ones(1)
         else:
@@ -188,26 +184,24 @@ class Mapper(Configurable):
             extent = max(high - centre, centre - low) if low < 0 < high else max(abs(low), abs(high))
             shares = np.array([min(1.0, max(self.clip * spread / extent, 1e-3))])
         seen = _seen(self, channel, planes, *_COARSE)
-        grid = seen.position
-        best: tuple[tuple[float, float], float] | None = None
-        for share in shares:
-            lo, hi = self.edges(low, high, centre, float(share))
-            span = hi - lo
-            true = (values - lo) / span
-            position = np.clip(true, 0.0, 1.0)
-            # The sample may miss the extremes, which the window must answer for with their true weight 1/n.
-            missed = (max(lo - low, 0.0) ** 2 + max(high - hi, 0.0) ** 2) / (n * span * span)
-            if decoder == "inverse" or seen.noiseless:
-                noise = float(np.sum(weights * np.interp(position, grid, seen.inverse_variance)))
-                noise += clip_cost * float(np.sum(weights * np.square(true - position)))
-            else:
-                noise = seen.posterior_variance(position, true, weights)
-            error = span * span * (noise + missed)
-            if best is None or error < best[1]:
-                best = ((lo, hi), error)
-        if best is None:
-            raise RuntimeError("no window was tried")
-        return best
+        edges = np.array([self.edges(low, high, centre, float(share)) for share in shares])
+        lo, span = edges[:, :1], edges[:, 1:] - edges[:, :1]
+        # Rows are shares, columns values. `true` may lie outside the window, `position` never does.
+        true = (values - lo) / span
+        position = np.clip(true, 0.0, 1.0)
+        clipped = (np.square(true - position) * weights).sum(axis=1)
+        if decoder == "inverse" or seen.noiseless:
+            noise = (np.interp(position, seen.position, seen.inverse_variance) * weights).sum(
+                axis=1
+            ) + clip_cost * clipped
+        else:
+            noise = seen.posterior_variance(position, true, weights)
+        # The sample may miss the extremes, which the window must answer for with their true weight 1/n.
+        lower, upper = edges[:, 0], edges[:, 1]
+        missed = (np.square(np.maximum(lower - low, 0.0)) + np.square(np.maximum(high - upper, 0.0))) / n
+        errors = np.square(upper - lower) * noise + missed
+        best = int(np.argmin(errors))
+        return (float(lower[best]), float(upper[best])), float(errors[best])
 
     def table(self, params: PlaneParams, channel: Channel, planes: int, decoder: str) -> Table:
         """Decoding table for the mean of `planes` soft reads.
@@ -249,7 +243,7 @@ def _condense(sample: F32) -> tuple[F64, F64]:
     values = np.sort(sample).astype(np.float64)
     if values.size > 4 * _EXTREMES:
         middle = values[_EXTREMES:-_EXTREMES]
-        size = max(1, middle.size // 1024)
+        size = max(1, middle.size // 256)
         starts = np.arange(0, middle.size, size)
         counts = np.diff(np.append(starts, middle.size))
         means = np.add.reduceat(middle, starts) / counts
@@ -261,15 +255,16 @@ def _condense(sample: F32) -> tuple[F64, F64]:
     return values, weights / weights.sum()
 
 
-def _spread_over(position: F64, weights: F64, size: int) -> F64:
-    """Masses at `size` equally spaced positions, each value shared between its two neighbours."""
+def _spread_over(position: F64, amounts: F64, size: int) -> F64:
+    """Sums at `size` equally spaced positions, row by row, each amount shared between its two neighbours."""
+    rows = position.shape[0]
     t = position * (size - 1)
     k = np.minimum(t.astype(np.int64), size - 2)
     f = t - k
-    out: F64 = np.zeros(size)
-    out += np.bincount(k, weights * (1 - f), minlength=size)
-    out += np.bincount(k + 1, weights * f, minlength=size)
-    return out
+    k += np.arange(rows)[:, None] * size
+    out = np.bincount(k.ravel(), (amounts * (1 - f)).ravel(), minlength=rows * size)
+    out += np.bincount(k.ravel() + 1, (amounts * f).ravel(), minlength=rows * size)
+    return out.reshape(rows, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,14 +286,26 @@ class _Seen:
         mean: F64 = (self.likelihood * first).sum(axis=1) / (self.likelihood * mass).sum(axis=1)
         return mean
 
-    def posterior_variance(self, position: F64, true: F64, weights: F64) -> float:
-        """Mean squared error of the posterior mean of `true`, of values written at `position` (clipped to [0, 1])."""
-        mass = _spread_over(position, weights, self.position.size)
+    def posterior_variance(self, position: F64, true: F64, weights: F64) -> F64:
+        """Mean squared error of the posterior mean of `true`, of values written at `position` (clipped to [0, 1]).
+
+        Parameters
+        ----------
+        position, true : ndarray, shape (s, n)
+        weights : ndarray, shape (n,)
+
+        Returns
+        -------
+        ndarray, shape (s,)
+        """
+        mass = _spread_over(position, np.broadcast_to(weights, position.shape), self.position.size)
         first = _spread_over(position, weights * true, self.position.size)
         step = self.knots[1] - self.knots[0]
-        total, mean = self.density @ mass, self.density @ first
-        explained = float(np.sum(np.square(mean) / np.maximum(total, 1e-300)) * step)
-        return max(float(np.sum(weights * np.square(true))) - explained, 1e-14)
+        # einsum rather than a matrix product: BLAS threads cost more than they bring here, and sum in another order on
+        # every machine.
+        total, mean = (np.einsum("sp,kp->sk", part, self.density) for part in (mass, first))
+        explained = np.sum(np.square(mean) / np.maximum(total, 1e-300), axis=1) * step
+        return np.maximum((np.square(true) * weights).sum(axis=1) - explained, 1e-14)
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from memristore.config import check_number
 from memristore.errors import SpecError
-from memristore.masks import fit, merge_parts, strided_sample
-from memristore.streams import AnalogStream, BitStream, Payload, Stream
+from memristore.masks import fit, merge_parts
+from memristore.streams import AnalogStream, BitStream, Payload, Stream, strided_sample
 from memristore.transform import SEPARATOR, Context, Protection
 
 #: Values looked at to choose a threshold, and the fewest that are worth splitting.
-_SAMPLE: Final = 32768
+_SAMPLE: Final = 8192
 _FEWEST: Final = 64
 #: Shares of large values that are tried, and the predicted error, relative to no split, below which one is taken.
 _SHARES: Final = tuple(0.6 * (0.005 / 0.6) ** (i / 13) for i in range(14))
@@ -38,7 +38,7 @@ class AdaptiveRange(Protection):
     ----------
     threshold : "auto" or float
         ``T`` in units of the stream's root mean square. ``"auto"`` minimises the predicted error
-        ``p_small * D(small) + p_large * D(large)`` over 14 quantiles of at most 32768 evenly spaced values, with ``D``
+        ``p_small * D(small) + p_large * D(large)`` over 14 quantiles of at most 8192 evenly spaced values, with ``D``
         from :attr:`Context.distortion`; a stream passes unsplit if it has fewer than 64 values or if no threshold
         lowers the predicted error by more than 5 %.
 

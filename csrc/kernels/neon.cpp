@@ -1,0 +1,5 @@
+#include "kernels/simd_neon.hpp"
+
+#define MEMRISTORE_LEVEL "neon"
+#define MEMRISTORE_TABLE table_neon
+#include "kernels/kernels-inl.hpp"
