@@ -1,6 +1,7 @@
 # make install   virtual environment in .venv, the package (release build) and the tools
 # make demo      store a trained network on phase-change memory, age it, read it back
 # make test      every check: lint, types, stub, tests (what .ci/run runs)
+# make neon      the kernels of every instruction set, NEON under an emulator included, against each other
 # make lint | typecheck | stubs | format | bench | clean | distclean
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 DEMO_FLAGS ?=
 PYTEST_FLAGS ?=
 
-CXX_FILES = $(shell find csrc -name '*.cpp' -o -name '*.hpp')
+CXX_FILES = $(shell find csrc tests/native -name '*.cpp' -o -name '*.hpp')
 SOURCES := CMakeLists.txt $(shell find csrc python -type f -not -name '*.pyc' -not -name '*.so')
 # Folders too: their date changes when a file is removed.
 FOLDERS := $(shell find csrc python -type d -not -name __pycache__)
@@ -19,7 +20,7 @@ BENCHES := $(wildcard bench/kernels.py bench/chain.py bench/smoke.py)
 BUILD_NEEDS := $(shell sed -n '/^requires = /{s/[^[]*\[//;s/\].*//;s/,/ /g;p;}' pyproject.toml) cmake ninja
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 
-.PHONY: install demo test lint typecheck stubs format bench clean distclean
+.PHONY: install demo test neon lint typecheck stubs format bench clean distclean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -41,6 +42,9 @@ demo: install
 
 test: lint typecheck stubs
 	$(BIN)/python -m pytest -q $(PYTEST_FLAGS)
+
+neon: install
+	$(BIN)/python -m pytest -q tests/native
 
 lint: install
 	$(BIN)/ruff check

@@ -49,6 +49,7 @@ std::uint64_t store(const Device& device, const ReadTime& time, std::uint64_t ke
   const auto seen = output<std::uint64_t>(out, "out");
   same_length(written.n, seen.n, "out");
   if (planes == 0) throw py::value_error("planes: a bit needs at least one cell");
+  check_range(first, written.n * 64, threads);
   const KernelTable& kernels = active();
   std::atomic<std::uint64_t> errors{0};
   const Unlocked unlocked;
@@ -65,6 +66,7 @@ void encode(const py::buffer& words, const py::buffer& check, int threads) {
   const auto data = input<std::uint64_t>(words, "words");
   const auto parity = output<std::uint8_t>(check, "check");
   same_length(data.n, parity.n, "check");
+  check_range(0, data.n, threads);
   const Unlocked unlocked;
   for_chunks(data.n, threads,
              [&](std::size_t start, std::size_t n) { secded_encode(data.data + start, n, parity.data + start); });
@@ -76,6 +78,7 @@ void decode(const py::buffer& words, const py::buffer& check, const py::buffer& 
   const auto codes = output<std::uint8_t>(status, "status");
   same_length(data.n, parity.n, "check");
   same_length(data.n, codes.n, "status");
+  check_range(0, data.n, threads);
   const Unlocked unlocked;
   for_chunks(data.n, threads, [&](std::size_t start, std::size_t n) {
     secded_decode(data.data + start, parity.data + start, n, codes.data + start);
@@ -93,6 +96,7 @@ void level_errors(std::uint64_t key, std::uint32_t event, std::uint64_t first, s
   if (event >= (1U << 24)) throw py::value_error("event: must be below 2**24");
   const LevelModel model = make_levels(bits, levels, rise, fall);
   same_length(written.n, seen.n, "out");
+  check_range(first, written.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(written.n, threads, [&](std::size_t start, std::size_t n) {

@@ -54,6 +54,14 @@ inline void same_length(std::size_t a, std::size_t b, const char* what) {
     throw py::value_error(std::string(what) + ": has length " + std::to_string(b) + ", wanted " + std::to_string(a));
 }
 
+// Cells [first, first + n) must lie below 2^63, so that sums of addresses cannot wrap; threads are counted from 0 (all).
+inline void check_range(std::uint64_t first, std::uint64_t n, int threads) {
+  constexpr std::uint64_t top = std::uint64_t{1} << 63;
+  if (first > top || n > top - first) throw py::value_error("first: the cells would run past address 2**63");
+  if (threads < 0)
+    throw py::value_error("threads: must be 0 (all) or a positive number, not " + std::to_string(threads));
+}
+
 // The GIL is free while kernels run: they see raw pointers of buffers that the caller's references keep alive.
 using Unlocked = py::gil_scoped_release;
 

@@ -11,6 +11,7 @@ void program(const Device& device, std::uint64_t key, std::uint32_t event, std::
   const auto targets = input<float>(x, "x");
   const auto state = output<float>(out, "out");
   same_length(targets.n, state.n, "out");
+  check_range(first, state.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(state.n, threads, [&](std::size_t start, std::size_t n) {
@@ -29,6 +30,7 @@ void program_and_verify(const Device& device, const Pulse& pulse, std::uint64_t 
   same_length(targets.n, counts.n, "pulses");
   same_length(targets.n, fails.n, "failed");
   if (event >= (1U << 24)) throw py::value_error("event: a programming event must be below 2**24");
+  check_range(first, state.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(state.n, threads, [&](std::size_t start, std::size_t n) {
@@ -42,6 +44,7 @@ void drift(const Device& device, const ReadTime& time, std::uint64_t key, std::u
   const auto before = input<float>(programmed, "programmed");
   const auto state = output<float>(out, "out");
   same_length(before.n, state.n, "out");
+  check_range(first, state.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(state.n, threads, [&](std::size_t start, std::size_t n) {
@@ -56,6 +59,7 @@ void relax(const Device& device, const ReadTime& time, std::uint64_t key, std::u
   const auto after = output<float>(out, "out");
   same_length(before.n, now.n, "state");
   same_length(before.n, after.n, "out");
+  check_range(first, after.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(after.n, threads, [&](std::size_t start, std::size_t n) {
@@ -71,6 +75,7 @@ void read(const Device& device, const ReadTime& time, std::uint64_t key, std::ui
   const auto after = output<float>(out, "out");
   same_length(before.n, now.n, "state");
   same_length(before.n, after.n, "out");
+  check_range(first, after.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(after.n, threads, [&](std::size_t start, std::size_t n) {
@@ -81,6 +86,7 @@ void read(const Device& device, const ReadTime& time, std::uint64_t key, std::ui
 
 void faults(const Device& device, std::uint64_t key, std::uint64_t first, const py::buffer& out, int threads) {
   const auto codes = output<std::uint8_t>(out, "out");
+  check_range(first, codes.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(codes.n, threads, [&](std::size_t start, std::size_t n) {
@@ -94,6 +100,7 @@ void age_and_read(const Device& device, const ReadTime& time, std::uint64_t key,
   const auto before = input<float>(programmed, "programmed");
   const auto after = output<float>(out, "out");
   same_length(before.n, after.n, "out");
+  check_range(first, after.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(after.n, threads, [&](std::size_t start, std::size_t n) {
@@ -108,6 +115,7 @@ void program_age_read(const Device& device, const ReadTime& time, std::uint64_t 
   const auto targets = input<float>(x, "x");
   const auto after = output<float>(out, "out");
   same_length(targets.n, after.n, "out");
+  check_range(first, after.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(after.n, threads, [&](std::size_t start, std::size_t n) {

@@ -17,6 +17,7 @@ void philox(std::uint64_t key, std::uint32_t purpose, std::uint32_t event, std::
 void normals(std::uint64_t key, std::uint32_t purpose, std::uint32_t event, std::uint64_t first, const py::buffer& out,
              int threads) {
   const auto z = output<float>(out, "out");
+  check_range(first, z.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(z.n, threads, [&](std::size_t start, std::size_t n) {

@@ -11,6 +11,7 @@ void affine(const py::buffer& values, float scale, float offset, float lo, float
   const auto v = input<float>(values, "values");
   const auto y = output<float>(out, "out");
   same_length(v.n, y.n, "out");
+  check_range(0, v.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(v.n, threads, [&](std::size_t start, std::size_t n) {
@@ -25,6 +26,7 @@ void lookup(const py::buffer& values, const py::buffer& table, float x0, float i
   const auto y = output<float>(out, "out");
   same_length(v.n, y.n, "out");
   if (knots.n < 2) throw py::value_error("table: needs at least two knots");
+  check_range(0, v.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(v.n, threads, [&](std::size_t start, std::size_t n) {
@@ -38,6 +40,7 @@ void split_sign(const py::buffer& values, const py::buffer& magnitude, const py:
   const auto s = output<std::uint8_t>(signs, "signs");
   same_length(v.n, m.n, "magnitude");
   same_length((v.n + 7) / 8, s.n, "signs");
+  check_range(0, v.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(v.n, threads, [&](std::size_t start, std::size_t n) {
@@ -51,6 +54,7 @@ void join_sign(const py::buffer& magnitude, const py::buffer& signs, const py::b
   const auto v = output<float>(out, "out");
   same_length(m.n, v.n, "out");
   same_length((m.n + 7) / 8, s.n, "signs");
+  check_range(0, v.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(v.n, threads, [&](std::size_t start, std::size_t n) {
@@ -64,6 +68,7 @@ void differential(const py::buffer& values, const py::buffer& positive, const py
   const auto q = output<float>(negative, "negative");
   same_length(v.n, p.n, "positive");
   same_length(v.n, q.n, "negative");
+  check_range(0, v.n, threads);
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   for_chunks(v.n, threads, [&](std::size_t start, std::size_t n) {

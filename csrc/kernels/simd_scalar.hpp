@@ -31,11 +31,12 @@ inline F operator*(F a, F b) { return {a.v * b.v}; }
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 inline F fma(F a, F b, F c) { return {__builtin_fmaf(a.v, b.v, c.v)}; }
 #else
-// Fused multiply-add where the baseline has no instruction for it; a call of libm's takes four times as long. In double
-// the product is exact and the sum is rounded once. Rounding that again, to float, gives what one rounding gives unless
-// the sum lies midway between two floats, or among the subnormal ones, and was not exact: then the sum is rounded to odd
-// instead, which no later rounding can mistake for a midpoint (Boldo and Melquiond, IEEE Trans. Comput. 57, 462, 2008).
-inline F fma(F a, F b, F c) {
+// Fused multiply-add where the baseline has no instruction for it. On such a machine libm changes the rounding mode for
+// each, and a normal would take almost forty times as long. In double the product is exact and the sum is rounded once.
+// Rounding that again, to float, gives what one rounding gives unless the sum lies midway between two floats, or among
+// the subnormal ones, and was not exact: then it is rounded to odd instead, which no later rounding can mistake for a
+// midpoint (Boldo and Melquiond, IEEE Trans. Comput. 57, 462, 2008). Left to itself, GCC does not inline this.
+__attribute__((always_inline)) inline F fma(F a, F b, F c) {
   const double product = static_cast<double>(a.v) * static_cast<double>(b.v);
   const double addend = static_cast<double>(c.v);
   double sum = product + addend;

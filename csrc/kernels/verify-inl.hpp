@@ -109,6 +109,35 @@ inline std::size_t verify_pair(const VerifyLoop& loop, VerifyLists& lists, std::
   return kept;
 }
 
+// Target states, drift exponents and faults (0, 1 stuck low, 2 stuck high) of a group.
+inline void verify_targets(const VerifyLoop& loop, const FaultLimits& limits, std::uint64_t group, const float* x,
+                           float* targets, float* exponents, float* stuck) {
+  const Device& d = loop.device;
+  for (int part = 0; part < kParts; ++part) {
+    F v[4];
+    F l[4];
+    F target[4];
+    F nu[4] = {set(0.0F), set(0.0F), set(0.0F), set(0.0F)};
+    load4(x, part, v);
+    log2_floor(v, l);
+    evaluate(d.response, v, l, target);
+    if (loop.delayed) {
+      F u[4];
+      ageing_argument(d, target, u, l);
+      drift_exponent(d, loop.keys, group, part, u, l, nu);
+    }
+    store4(targets, part, target);
+    store4(exponents, part, nu);
+    if (!limits.possible) continue;
+    M low[4];
+    M high[4];
+    F fault[4];
+    quad_faults(limits, loop.keys, group, part, low, high);
+    for (int w = 0; w < 4; ++w) fault[w] = select(low[w], set(1.0F), select(high[w], set(2.0F), set(0.0F)));
+    store4(stuck, part, fault);
+  }
+}
+
 // Fills the lists with the cells of a chunk; stuck cells are done at once. Returns how many are active.
 inline std::size_t verify_begin(const VerifyLoop& loop, const FaultLimits& limits, const float* x, std::size_t from,
                                 std::size_t to, VerifyLists& lists, VerifyOut out) {
@@ -119,36 +148,13 @@ inline std::size_t verify_begin(const VerifyLoop& loop, const FaultLimits& limit
     float inputs[kGroup] = {};
     float targets[kGroup];
     float exponents[kGroup];
-    float stuck[kGroup];
+    float stuck[kGroup] = {};
     const std::size_t lo = g < from ? from : g;
     const std::size_t hi = g + kGroup < to ? g + kGroup : to;
     for (std::size_t i = lo; i < hi; ++i) inputs[i - g] = x[i];
     const bool whole = hi - lo == kGroup && !limits.possible;
-    for (int part = 0; part < kParts; ++part) {
-      F v[4];
-      F l[4];
-      F target[4];
-      F nu[4] = {set(0.0F), set(0.0F), set(0.0F), set(0.0F)};
-      F fault[4] = {set(0.0F), set(0.0F), set(0.0F), set(0.0F)};
-      load4(inputs, part, v);
-      log2_floor(v, l);
-      evaluate(d.response, v, l, target);
-      if (loop.delayed) {
-        F u[4];
-        ageing_argument(d, target, u, l);
-        drift_exponent(d, loop.keys, group, part, u, l, nu);
-      }
-      if (limits.possible) {
-        M low[4];
-        M high[4];
-        quad_faults(limits, loop.keys, group, part, low, high);
-        for (int w = 0; w < 4; ++w) fault[w] = select(low[w], set(1.0F), select(high[w], set(2.0F), set(0.0F)));
-      }
-      store4(whole ? lists.target + n : targets, part, target);
-      store4(whole ? lists.nu + n : exponents, part, nu);
-      if (whole) continue;
-      store4(stuck, part, fault);
-    }
+    verify_targets(loop, limits, group, inputs, whole ? lists.target + n : targets, whole ? lists.nu + n : exponents,
+                   stuck);
     if (whole) {
       for (std::size_t i = 0; i < kGroup; i += kLanes) {
         storeu(lists.cell + n + i, iota() + setu(static_cast<std::uint32_t>(g + i)));

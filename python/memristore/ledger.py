@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+from memristore.bit_cells import BLOCK_ERROR
+from memristore.torch_io import base_of
+from memristore.transform import SEPARATOR
+from memristore.units import format_time
+
+if TYPE_CHECKING:
+    from memristore.stored import StoredModel
+
+#: Ending of the streams that hold side information. Tensor names cannot clash: theirs hold no bare separator.
+PLANES: Final = f"{SEPARATOR}{SEPARATOR}planes"
 
 
 @dataclass(frozen=True)
@@ -96,3 +107,45 @@ class Ledger:
         ]
         rule = "-" * max(len(line) for line in lines)
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def planes_stream(stream: str) -> str:
+    """Name of the bit stream that holds the side information of an analog stream's planes."""
+    return stream + PLANES
+
+
+def build_ledger(model: StoredModel) -> Ledger:
+    """Count the cells of a stored model."""
+    rows: list[Row] = []
+    names = {e.base: e.name for e in model.entries if e.kind != "alias"}
+    wide = model.bits.sizing.cells_per_bit
+    for name, stream in model.streams.items():
+        tensor, part = names[base_of(name)], name.removeprefix(base_of(name)).lstrip(SEPARATOR)
+        note = (
+            f"{stream.code.name}, {len(stream.block.states)} cells per value"
+            if stream.block.states
+            else "constant: no cells"
+        )
+        rows.append(Row(tensor, part or "values", "data", stream.block.n, stream.block.cells, note))
+    for region in model.bits.regions.values():
+        tensor = names.get(base_of(region.name), "(array)")
+        part = region.name.removeprefix(base_of(region.name)).lstrip(SEPARATOR).replace(PLANES, " planes")
+        rows.append(Row(tensor, part or "bits", region.kind, region.length, region.bytes * 8 * wide))
+    s = model.bits.sizing
+    if model.bits.data_words:
+        spare = model.bits.data_words * 64 - model.bits.payload_bytes * 8
+        verdict = "met" if s.met else f"NOT met (target {BLOCK_ERROR:g})"
+        note = (
+            f"{model.spec.bits.name}, {wide} single-level cell(s) per bit, sized for raw error "
+            f"{s.raw_error:.1e} after {format_time(model.spec.retention_seconds)}: block error "
+            f"{s.block_error:.1e}, {verdict}"
+        )
+        parity = model.bits.data_words * model.spec.bits.check_bits
+        rows.append(Row("(array)", "words", "padding", spare, spare * wide))
+        rows.append(Row("(array)", "words", "parity", parity, parity * wide, note))
+    if model.references.states:
+        rows.append(Row("(array)", "drift", "reference", model.references.n, model.references.cells))
+    # Tensors in the order of the network, what serves all of them last.
+    order = {e.name: i for i, e in enumerate(model.entries)}
+    rows.sort(key=lambda row: order.get(row.tensor, len(order)))
+    return Ledger(rows, model.weights)

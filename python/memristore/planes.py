@@ -106,6 +106,7 @@ class Writer:
         self._averaged = 1
 
     def write(self, values: F32, *, averaged: int = 1, followed: bool = False) -> None:
+        """Fit a window and program the next plane(s)."""
         spec = self.spec
         if followed:
             device = spec.cell
@@ -134,6 +135,7 @@ class Writer:
                         self.block.failed.append(done.failed)
 
     def recover(self) -> F32:
+        """Read the planes just written and invert the mean response."""
         spec, params = self.spec, self.params[-1]
         if params.lo == params.hi:
             return np.full(self.block.n, params.lo, dtype=np.float32)
@@ -214,7 +216,9 @@ class Reader:
         return sum(n * wide for n, p in zip(self.parts[:part], self.params[:part], strict=True) if p.lo != p.hi)
 
     def estimate(self, part: int) -> F32:
+        """Read and decode as the recipe says."""
         return self._decode(part, self.spec.decoder)
 
     def recover(self, part: int) -> F32:
+        """Read and invert the mean response."""
         return self._decode(part, "inverse")

@@ -16,10 +16,11 @@ from memristore.array import channel as channel_at
 from memristore.bit_cells import BitCells
 from memristore.codes import AnalogCode
 from memristore.errors import SpecError
+from memristore.ledger import planes_stream
 from memristore.planes import CellBlock, Writer, stride_of
 from memristore.rng import key as make_key
 from memristore.spec import StorageSpec
-from memristore.stored import REFERENCE_START, StoredModel, StreamCells, decode_tensor, planes_stream
+from memristore.stored import REFERENCE_START, StoredModel, StreamCells, decode_tensor
 from memristore.streams import AnalogStream, BitStream, Payload
 from memristore.torch_io import Entry, StateDict, base_of, flatten
 from memristore.transform import Context

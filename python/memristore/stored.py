@@ -13,11 +13,11 @@ import torch
 
 from memristore.array import F32, READ, read_cells
 from memristore.array import channel as channel_at
-from memristore.bit_cells import BLOCK_ERROR, BitCells, BitReport
+from memristore.bit_cells import BitCells, BitReport
 from memristore.codes import AnalogCode
 from memristore.devices.moments import Channel
 from memristore.errors import SpecError, TensorError
-from memristore.ledger import Ledger, Row
+from memristore.ledger import Ledger, build_ledger, planes_stream
 from memristore.mapping import PlaneParams
 from memristore.planes import CellBlock, Reader
 from memristore.rng import key as make_key
@@ -25,16 +25,10 @@ from memristore.spec import StorageSpec
 from memristore.streams import AnalogStream, BitStream, Payload
 from memristore.torch_io import Entry, base_of, rebuild
 from memristore.transform import SEPARATOR, Context
-from memristore.units import Time, format_time, parse_time
+from memristore.units import Time, parse_time
 
 #: Stream of the reference cells' mean at programming. Tensor names cannot clash: theirs hold no bare separator.
 REFERENCE_START: Final = f"{SEPARATOR}reference"
-_PLANES: Final = f"{SEPARATOR}{SEPARATOR}planes"
-
-
-def planes_stream(stream: str) -> str:
-    """Name of the bit stream that holds the side information of an analog stream's planes."""
-    return stream + _PLANES
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,39 +266,7 @@ class StoredModel:
 
     def ledger(self) -> Ledger:
         """Return the table of cells by tensor and stream."""
-        rows: list[Row] = []
-        names = {e.base: e.name for e in self.entries if e.kind != "alias"}
-        wide = self.bits.sizing.cells_per_bit
-        for name, stream in self.streams.items():
-            tensor, part = names[base_of(name)], name.removeprefix(base_of(name)).lstrip(SEPARATOR)
-            note = (
-                f"{stream.code.name}, {len(stream.block.states)} cells per value"
-                if stream.block.states
-                else "constant: no cells"
-            )
-            rows.append(Row(tensor, part or "values", "data", stream.block.n, stream.block.cells, note))
-        for region in self.bits.regions.values():
-            tensor = names.get(base_of(region.name), "(array)")
-            part = region.name.removeprefix(base_of(region.name)).lstrip(SEPARATOR).replace(_PLANES, " planes")
-            rows.append(Row(tensor, part or "bits", region.kind, region.length, region.bytes * 8 * wide))
-        s = self.bits.sizing
-        if self.bits.data_words:
-            spare = self.bits.data_words * 64 - self.bits.payload_bytes * 8
-            verdict = "met" if s.met else f"NOT met (target {BLOCK_ERROR:g})"
-            note = (
-                f"{self.spec.bits.name}, {wide} single-level cell(s) per bit, sized for raw error "
-                f"{s.raw_error:.1e} after {format_time(self.spec.retention_seconds)}: block error "
-                f"{s.block_error:.1e}, {verdict}"
-            )
-            parity = self.bits.data_words * self.spec.bits.check_bits
-            rows.append(Row("(array)", "words", "padding", spare, spare * wide))
-            rows.append(Row("(array)", "words", "parity", parity, parity * wide, note))
-        if self.references.states:
-            rows.append(Row("(array)", "drift", "reference", self.references.n, self.references.cells))
-        # Tensors in the order of the network, what serves all of them last.
-        order = {e.name: i for i, e in enumerate(self.entries)}
-        rows.sort(key=lambda row: order.get(row.tensor, len(order)))
-        return Ledger(rows, self.weights)
+        return build_ledger(self)
 
     @functools.cached_property
     def weights(self) -> int:

@@ -128,13 +128,23 @@ def test_a_stuck_cell_keeps_its_state_for_ever(name: str) -> None:
     assert np.mean(relaxed[codes == 0] != programmed[codes == 0]) > 0.95  # the rest lies on the clip
 
 
-def test_relaxation_clips_even_where_nothing_relaxes() -> None:
-    """The definition has no exception: a conductance beyond its limits is clipped by the relaxation stage."""
+def test_a_device_without_relaxation_is_not_touched_by_it() -> None:
+    """Not even clipped: the stage is skipped, fused or not."""
     state = np.array([-1.0, 0.05, 0.5, 1.5], dtype=np.float32)
     device, time = cells.Device(clip_lo=0.1, clip_hi=1.0), cells.ReadTime()
     out = cases.blank(4)
     _core.relax(bridge.device(device), bridge.time(time), cases.KEY, 0, state, state, out)
+    np.testing.assert_array_equal(out, state)
     np.testing.assert_array_equal(out, cells.relax(device, time, cases.KEY, 0, state, state).astype(np.float32))
+
+
+def test_ranges_and_threads_are_checked() -> None:
+    out = cases.blank(4)
+    with pytest.raises(ValueError, match=r"past address 2\*\*63"):
+        _core.normals(cases.KEY, 9, 0, 2**63 - 3, out)
+    _core.normals(cases.KEY, 9, 0, 2**63 - 5, out)
+    with pytest.raises(ValueError, match="threads"):
+        _core.normals(cases.KEY, 9, 0, 0, out, -1)
 
 
 def test_a_certain_fault_is_certain() -> None:

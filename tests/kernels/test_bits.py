@@ -62,40 +62,6 @@ def test_a_bit_needs_a_plane() -> None:
         group.store_words(0, samples.words(0, 2), 0, 1)
 
 
-def test_level_errors_may_be_made_in_place() -> None:
-    model, given = cases.level_model("4bit"), cases.symbols(5, 5000)
-    out, same = cases.blank(5000, np.uint8), given.copy()
-    _core.level_errors(cases.KEY, 1, 5, *model, given, out)
-    _core.level_errors(cases.KEY, 1, 5, *model, same, same)
-    assert np.array_equal(out, same)
-    assert np.mean(out != given) > 0.1
-
-
-def test_levels_are_checked() -> None:
-    given = cases.symbols(0, 8)
-
-    def call(width: int, level_of: list[int], up: list[float], down: list[float], event: int = 0) -> None:
-        rates = (np.array(up, dtype=np.float32), np.array(down, dtype=np.float32))
-        _core.level_errors(cases.KEY, event, 0, width, np.array(level_of, dtype=np.uint8), *rates, given, given.copy())
-
-    call(1, [1, 0], [0.5, 0.0], [0.0, 1.0])
-    for width in (0, 3, 8):
-        with pytest.raises(ValueError, match="bits"):
-            call(width, [0, 1], [0.0, 0.0], [0.0, 0.0])
-    for level_of in ([0, 0], [0, 2]):
-        with pytest.raises(ValueError, match="level_of"):
-            call(1, level_of, [0.0, 0.0], [0.0, 0.0])
-    with pytest.raises(ValueError, match="length"):
-        call(1, [0, 1], [0.0], [0.0, 0.0])
-    for up, down in (([0.1, 0.1], [0.0, 0.0]), ([0.0, 0.0], [0.1, 0.0]), ([1.5, 0.0], [0.0, 0.0]), ([-1.0, 0], [0, 0])):
-        with pytest.raises(ValueError, match="up, down"):
-            call(1, [0, 1], up, down)
-    with pytest.raises(ValueError, match="up, down"):
-        call(1, [0, 1], [float("nan"), 0.0], [0.0, 0.0])
-    with pytest.raises(ValueError, match="event"):
-        call(1, [0, 1], [0.0, 0.0], [0.0, 0.0], 2**24)
-
-
 def decode(words: np.ndarray, check: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     words, check, status = words.copy(), check.copy(), cases.blank(len(words), np.uint8)
     _core.secded_decode(words, check, status)

@@ -358,7 +358,9 @@ def level_cases() -> list[Case]:
         return (out,)
 
     def expect(name: str, first: int, count: int) -> Expected:
-        return ((levels.level_errors(KEY, EVENT, first, *level_model(name), symbols(first, count)), 0.0),)
+        return (
+            (levels.level_errors(levels.LevelModel(*level_model(name)), KEY, EVENT, first, symbols(first, count)), 0.0),
+        )
 
     return [Case(f"level_errors-{name}", partial(run, name), partial(expect, name)) for name in LEVELS]
 

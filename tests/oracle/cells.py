@@ -138,6 +138,8 @@ def relax(device: Device, time: ReadTime, key: int, first: int, programmed: npt.
     """Relaxation: a mean shift and a spread that grow with time, the same draw for a cell at any time."""
     before = np.asarray(state, dtype=np.float64)
     u = ageing_argument(device, programmed)
+    if time.relax_mean == 0 and (time.relax_scale == 0 or device.relax_std.form == ZERO_CURVE.form):
+        return before
     after = before + time.relax_mean + time.relax_scale * _noise(device.relax_std, u, key, philox.RELAX, 0, first)
     if device.domain == CONDUCTANCE:
         after = np.clip(after, device.clip_lo, device.clip_hi)

@@ -18,7 +18,7 @@ import pytest
 from scipy import special, stats
 
 from memristore import _core, devices
-from oracle import bridge, cases, cells, philox, published, samples
+from oracle import bridge, cells, philox, published, samples
 from oracle.curves import POLY, ZERO_CURVE, Curve, constant
 
 F32 = npt.NDArray[np.float32]
@@ -370,33 +370,6 @@ def test_a_wrong_device_is_noticed(what: str) -> None:
     """n = 1.0e6 per level. The tests above must refuse a device that lacks a term or has two tables swapped (1 day)."""
     device, time = bridge.device(replace(samples.ibm_90nm(), **WRONG[what])), bridge.time(samples.ibm_time(86400.0))
     assert deviation(device, time, 86400.0, 1 << 20) > 2 * Z
-
-
-@pytest.mark.parametrize("kind", cases.LEVELS)
-def test_level_errors_have_their_chances_and_are_independent(kind: str) -> None:
-    """n = 4.2e6 bytes. Rises and falls of every cell position and level, and bytes with errors in two given cells
-    (neighbours; first and last), against their binomial expectation, within Z standard errors.
-
-    False alarms: at most 130 comparisons, 3.4e-10. Smallest effects: 7 / sqrt(expected number) of each, for example 5 %
-    of a chance of 0.005 of two-bit cells.
-    """
-    width, level_of, up, down = cases.level_model(kind)
-    given = cases.symbols(0, 1 << 22)
-    got = np.empty_like(given)
-    _core.level_errors(KEY, 5, 0, width, level_of, up, down, given, got)
-    shifts = np.arange(0, 8, width, dtype=np.uint8)[:, None]
-    before, after = (level_of[(b >> shifts) & np.uint8(2**width - 1)].astype(np.int8) for b in (given, got))
-    for level in range(2**width):
-        chosen = before == level
-        n = chosen.sum(axis=1)
-        for move, chances in ((1, up), (-1, down)):
-            p, seen = float(chances[level]), np.sum(chosen & (after == level + move), axis=1)
-            assert np.all(np.abs(seen - n * p) <= Z * np.sqrt(n * p * (1 - p)))
-        assert np.all(np.abs(after - before) <= 1)
-    wrong, chance = after != before, (up + down).astype(np.float64)[before]
-    for a, b in ((0, 1), (0, -1)):
-        both = chance[a] * chance[b]
-        assert abs(np.sum(wrong[a] & wrong[b]) - both.sum()) < Z * np.sqrt(np.sum(both * (1 - both)))
 
 
 @pytest.mark.parametrize("planes", [1, 2, 4])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Colours that people with colour-blindness tell apart (Okabe and Ito, 2008), darkest first; markers differ as well.
 _COLORS: Final = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#8c564b")
-_MARKERS: Final = "osD^vPpX<>hd"
+_MARKERS: Final = "osD^vPhX<>pd"
 _INK: Final = "#444444"
 
 
@@ -69,7 +69,7 @@ def _error_scale(axes: Axes, values: Sequence[float]) -> None:
     low, high = 100 - min(max(missing) * 1.25, 100.0), 100 - floor
     axes.set_yscale("function", functions=(forward, backward))
     axes.set_ylim(low, high)
-    ticks = [0, 20, 40, 60, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.8, 99.9, 99.95]
+    ticks = [0, 20, 40, 50, 60, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.8, 99.9, 99.95]
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_locator(NullLocator())
@@ -159,11 +159,12 @@ def against_cells(comparison: Comparison) -> Figure:
                 scale * result.mean,
                 yerr=None if result.ci95 is None else scale * result.ci95,
                 linestyle="none",
-                markersize=8,
-                markeredgecolor="white",
-                markeredgewidth=0.6,
-                capsize=3,
-                elinewidth=1.2,
+                markersize=9,
+                markerfacecolor="none",  # hollow, so that schemes at the same place are both seen
+                markeredgewidth=1.5,
+                capsize=2.5,
+                capthick=0.9,
+                elinewidth=0.9,
                 label=row.scheme,
                 **_style(index),
             )

@@ -176,7 +176,7 @@ class Mapper(Configurable):
         values, weights = _condense(sample)
         centre = float(np.sum(values * weights))
         if isinstance(self.clip, str):
-            shares = np.geomspace(0.1, 1.0, 24)
+            shares = np.geomspace(0.1, 1.0, 25)
         elif self.clip is None:
             shares = np.ones(1)
         else:
@@ -184,24 +184,30 @@ class Mapper(Configurable):
             extent = max(high - centre, centre - low) if low < 0 < high else max(abs(low), abs(high))
             shares = np.array([min(1.0, max(self.clip * spread / extent, 1e-3))])
         seen = _seen(self, channel, planes, *_COARSE)
-        edges = np.array([self.edges(low, high, centre, float(share)) for share in shares])
-        lo, span = edges[:, :1], edges[:, 1:] - edges[:, :1]
-        # Rows are shares, columns values. `true` may lie outside the window, `position` never does.
-        true = (values - lo) / span
-        position = np.clip(true, 0.0, 1.0)
-        clipped = (np.square(true - position) * weights).sum(axis=1)
-        if decoder == "inverse" or seen.noiseless:
-            noise = (np.interp(position, seen.position, seen.inverse_variance) * weights).sum(
-                axis=1
-            ) + clip_cost * clipped
-        else:
-            noise = seen.posterior_variance(position, true, weights)
-        # The sample may miss the extremes, which the window must answer for with their true weight 1/n.
-        lower, upper = edges[:, 0], edges[:, 1]
-        missed = (np.square(np.maximum(lower - low, 0.0)) + np.square(np.maximum(high - upper, 0.0))) / n
-        errors = np.square(upper - lower) * noise + missed
+
+        def judge(tried: F64) -> tuple[F64, F64]:
+            edges = np.array([self.edges(low, high, centre, float(share)) for share in tried])
+            lo, span = edges[:, :1], edges[:, 1:] - edges[:, :1]
+            # Rows are shares, columns values. `true` may lie outside the window, `position` never does.
+            true = (values - lo) / span
+            position = np.clip(true, 0.0, 1.0)
+            if decoder == "inverse" or seen.noiseless:
+                noise = np.interp(position, seen.position, seen.inverse_variance)
+                error = ((noise + clip_cost * np.square(true - position)) * weights).sum(axis=1)
+            else:
+                error = seen.posterior_variance(position, true, weights)
+            # The sample may miss the extremes, which the window must answer for with their true weight 1/n.
+            missed = np.square(np.maximum(edges[:, 0] - low, 0.0)) + np.square(np.maximum(high - edges[:, 1], 0.0))
+            return edges, np.square(span[:, 0]) * error + missed / n
+
+        edges, errors = judge(shares[::3])
         best = int(np.argmin(errors))
-        return (float(lower[best]), float(upper[best])), float(errors[best])
+        if shares.size > 1:
+            # The error has one valley: its neighbourhood is looked at closely.
+            near = shares[max(3 * best - 2, 0) : 3 * best + 3]
+            edges, errors = judge(near)
+            best = int(np.argmin(errors))
+        return (float(edges[best, 0]), float(edges[best, 1])), float(errors[best])
 
     def table(self, params: PlaneParams, channel: Channel, planes: int, decoder: str) -> Table:
         """Decoding table for the mean of `planes` soft reads.
@@ -264,7 +270,8 @@ def _spread_over(position: F64, amounts: F64, size: int) -> F64:
     k += np.arange(rows)[:, None] * size
     out = np.bincount(k.ravel(), (amounts * (1 - f)).ravel(), minlength=rows * size)
     out += np.bincount(k.ravel() + 1, (amounts * f).ravel(), minlength=rows * size)
-    return out.reshape(rows, size)
+    sums: F64 = out.reshape(rows, size).astype(np.float64, copy=False)
+    return sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,7 +312,8 @@ class _Seen:
         # every machine.
         total, mean = (np.einsum("sp,kp->sk", part, self.density) for part in (mass, first))
         explained = np.sum(np.square(mean) / np.maximum(total, 1e-300), axis=1) * step
-        return np.maximum((np.square(true) * weights).sum(axis=1) - explained, 1e-14)
+        error: F64 = np.maximum((np.square(true) * weights).sum(axis=1) - explained, 1e-14)
+        return error
 
 
 @functools.lru_cache(maxsize=64)

@@ -40,7 +40,7 @@ class Digits:
         rotate=0.15,
         stretch=0.1,
         shift=0.5,
-        prune_steps=3,
+        prune_steps=4,
         prune_epochs=60,
         prune_rate=0.01,
     )
