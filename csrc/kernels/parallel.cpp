@@ -9,9 +9,13 @@ namespace memristore {
 namespace {
 
 std::atomic<bool> forked{false};
+std::atomic<int> busy{0};
 
 const bool watching = [] {
-  pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
+  pthread_atfork(nullptr, nullptr, [] {
+    forked.store(true);
+    busy.store(0);
+  });
   return true;
 }();
 
@@ -19,10 +23,19 @@ const bool watching = [] {
 
 int max_threads() { return watching && forked.load() ? 1 : omp_get_max_threads(); }
 
-int resolve_threads(int requested, std::size_t chunks) {
-  int threads = max_threads();
-  if (requested > 0 && !forked.load()) threads = requested;
-  return static_cast<std::size_t>(threads) > chunks ? static_cast<int>(chunks) : threads;
+Threads::Threads(int requested, std::size_t chunks) {
+  const int most = max_threads();
+  int wanted = requested;
+  if (forked.load()) {
+    wanted = 1;
+  } else if (requested <= 0) {
+    const int free = most - busy.load();
+    wanted = free > 1 ? free : 1;
+  }
+  count_ = static_cast<std::size_t>(wanted) > chunks ? static_cast<int>(chunks) : wanted;
+  busy.fetch_add(count_);
 }
+
+Threads::~Threads() { busy.fetch_sub(count_); }
 
 }  // namespace memristore

@@ -2,11 +2,10 @@
 
 Layout (version 1). The metadata entry ``memristore`` is a JSON document: ``schema`` "memristore.cells", ``version``,
 ``library`` (release that wrote it), ``sha256`` (of the rest of the header and of all arrays, by name), ``spec``,
-``seed``, ``entries`` (the tensors),
-``streams`` (address, size, code, pulses and failures of each analog stream), ``references``, ``regions`` (the bit
-streams),
-``data_words`` and ``sizing``. Arrays: ``references/0``, ``words`` (uint64: data then check words), and for stream
-number i and plane p ``states/i/p`` (float32) and, where kept, ``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
+``seed``, ``entries`` (the tensors), ``streams`` (address, size, code, pulses and failures of each analog stream),
+``references``, ``regions`` (the bit streams), ``data_words`` and ``sizing``. Arrays: ``references/0``, ``words``
+(uint64: data then check words), and for stream number i and plane p ``states/i/p`` (float32, or uint16 on the grid of
+`memristore.array.state_grid`) and, where kept, ``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from memristore.torch_io import Entry
 SCHEMA: Final = "memristore.cells"
 VERSION: Final = 1
 _KEY: Final = "memristore"
+_STATES: Final = {2: np.uint16, 4: np.float32}
 _TRACE: Final = {"targets": np.float32, "pulses": np.uint16, "failed": np.uint8}
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -87,6 +87,7 @@ def _header(model: StoredModel) -> dict[str, Any]:
                 "first": s.block.first,
                 "n": s.block.n,
                 "planes": len(s.block.states),
+                "cell_bytes": s.block.states[0].itemsize if s.block.states else 4,
                 "code": s.code.to_dict(),
                 "pulses": s.pulses_total,
                 "failed": s.failed_total,
@@ -162,7 +163,7 @@ def _rebuild(header: dict[str, Any], arrays: Arrays) -> StoredModel:
     entries = [Entry(**{**e, "shape": tuple(int(n) for n in e["shape"])}) for e in header["entries"]]
     streams: dict[str, StreamCells] = {}
     for i, (name, s) in enumerate(header["streams"].items()):
-        block = CellBlock(int(s["first"]), int(s["n"]), _planes(arrays, f"states/{i}", s, np.float32))
+        block = CellBlock(int(s["first"]), int(s["n"]), _planes(arrays, f"states/{i}", s, _STATES[s["cell_bytes"]]))
         for what in s["trace"]:
             getattr(block, what).extend(_planes(arrays, f"{what}/{i}", s, _TRACE[what]))
         streams[name] = StreamCells(block, codes.from_dict(s["code"]), int(s["pulses"]), int(s["failed"]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from memristore.array import F32, U8, U16, VERIFY_READ, ProgramAndVerify, read_cells, write_cells
+from memristore.array import F32, U8, U16, VERIFY_READ, ProgramAndVerify, pack_state, read_cells, write_cells
 from memristore.array import channel as channel_at
 from memristore.codes import AnalogCode
 from memristore.devices.moments import Channel
@@ -34,15 +34,16 @@ class CellBlock:
         Address of the first cell; plane p starts `stride` * p further.
     n : int
         Symbols, hence cells of a plane.
-    states : list of ndarray, shape (n,), float32
-        Programmed states, one array per plane (planes of a symbol's several cells follow one another).
+    states : list of ndarray, shape (n,), float32 or uint16
+        Programmed states, one array per plane (planes of a symbol's several cells follow one another); uint16 on the
+        grid of `memristore.array.state_grid`.
     targets, pulses, failed : list of ndarray
         As programmed, where kept; else empty.
     """
 
     first: int
     n: int
-    states: list[F32]
+    states: list[F32 | U16]
     targets: list[F32] = field(default_factory=list)
     pulses: list[U16] = field(default_factory=list)
     failed: list[U8] = field(default_factory=list)
@@ -89,14 +90,19 @@ class Writer:
         Filled plane by plane.
     keep : bool
         Whether targets, pulses and failures are kept.
+    cell_bytes : int
+        4, or 2 for states rounded to a 16-bit grid.
     threads : int
     """
 
-    def __init__(self, spec: StorageSpec, key: int, block: CellBlock, *, keep: bool, threads: int = 0) -> None:
+    def __init__(
+        self, spec: StorageSpec, key: int, block: CellBlock, *, keep: bool, cell_bytes: int = 4, threads: int = 0
+    ) -> None:
         self.spec = spec
         self.key = key
         self.block = block
         self.keep = keep
+        self.cell_bytes = cell_bytes
         self.threads = threads
         self.params: list[PlaneParams] = []
         self.pulses_total = 0
@@ -124,7 +130,8 @@ class Writer:
             for x in targets:
                 address = self.block.address(len(self.block.states))
                 done = write_cells(spec.cell, spec.write, self.key, address, x, threads=self.threads)
-                self.block.states.append(done.state)
+                # Rounded before anything reads it: the verify read of a residual code must see what is kept.
+                self.block.states.append(pack_state(spec.cell, done.state) if self.cell_bytes == 2 else done.state)
                 if done.pulses is not None and done.failed is not None:
                     self.pulses_total += int(done.pulses.sum(dtype=np.int64))
                     self.failed_total += int(done.failed.sum(dtype=np.int64))

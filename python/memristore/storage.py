@@ -57,7 +57,9 @@ class PreparedModel:
         """What the decoder would give on perfect cells: the error of compression alone."""
         return decode_tensor(self.entries, self.payload, self.spec)
 
-    def program(self, *, seed: int, trace: bool | None = None, progress: bool = False, threads: int = 0) -> StoredModel:
+    def program(
+        self, *, seed: int, trace: bool | None = None, cell_bytes: int = 4, progress: bool = False, threads: int = 0
+    ) -> StoredModel:
         """Program an array.
 
         Parameters
@@ -66,6 +68,8 @@ class PreparedModel:
             Names the array: cells, write noise and read noise follow from it.
         trace : bool, optional
             Keep targets, pulses and failures for :meth:`StoredModel.cells`; by default up to 4,194,304 cells.
+        cell_bytes : int
+            Memory per analog cell: 4, or 2 to round states to a 16-bit grid of 1/32768 of the device's range.
         progress : bool
             Show a progress bar on standard error.
         threads : int
@@ -75,19 +79,30 @@ class PreparedModel:
         -------
         StoredModel
         """
+        return self._program(
+            seed, trace=trace, cell_bytes=cell_bytes, progress=progress, threads=threads, consume=False
+        )
+
+    def _program(
+        self, seed: int, *, trace: bool | None, cell_bytes: int, progress: bool, threads: int, consume: bool
+    ) -> StoredModel:
         spec, key = self.spec, make_key(seed, "array")
+        if cell_bytes not in (2, 4):
+            raise SpecError(f"cell_bytes must be 2 or 4, not {cell_bytes!r}")
         if trace is None:
             symbols = sum(len(s) * self.codes[s.name].planes for s in self.payload.analog_streams())
             trace = symbols * spec.mapper.cells_per_symbol <= TRACE_LIMIT
         references, address, bits = _program_references(spec, key, threads)
         cells: dict[str, StreamCells] = {}
-        for stream in tqdm(self.payload, desc="programming", unit="stream", disable=not progress):
+        for name in tqdm(list(self.payload.streams), desc="programming", unit="stream", disable=not progress):
+            # Consumed streams are dropped one by one, so that values and cells of a network are never whole together.
+            stream = self.payload.streams.pop(name) if consume else self.payload.streams[name]
             if isinstance(stream, BitStream):
                 bits.append(stream)
                 continue
             block = CellBlock(address, len(stream), [])
             code = self.codes[stream.name]
-            writer = Writer(spec, key, block, keep=trace, threads=threads)
+            writer = Writer(spec, key, block, keep=trace, cell_bytes=cell_bytes, threads=threads)
             if len(stream):
                 code.encode(stream.values, writer)
             address += stride_of(len(stream)) * len(block.states)
@@ -178,6 +193,7 @@ def store(
     *,
     seed: int,
     trace: bool | None = None,
+    cell_bytes: int = 4,
     progress: bool = False,
     threads: int = 0,
 ) -> StoredModel:
@@ -193,6 +209,8 @@ def store(
         Names the array: the same seed gives the same cells and the same noise, bit for bit.
     trace : bool, optional
         Keep targets, pulses and failures for :meth:`StoredModel.cells`; by default up to 4,194,304 cells.
+    cell_bytes : int
+        Memory per analog cell: 4, or 2 to round states to a 16-bit grid of 1/32768 of the device's range.
     progress : bool
         Show a progress bar on standard error.
     threads : int
@@ -216,4 +234,5 @@ def store(
     >>> sorted(stored.load(at="1 year"))
     ['bias', 'weight']
     """
-    return prepare(source, spec, threads=threads).program(seed=seed, trace=trace, progress=progress, threads=threads)
+    prepared = prepare(source, spec, threads=threads)
+    return prepared._program(seed, trace=trace, cell_bytes=cell_bytes, progress=progress, threads=threads, consume=True)

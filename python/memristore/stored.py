@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from memristore.array import F32, READ, read_cells
+from memristore.array import F32, READ, read_cells, unpack_state
 from memristore.array import channel as channel_at
 from memristore.bit_cells import BitCells, BitReport
 from memristore.codes import AnalogCode
@@ -319,7 +319,7 @@ class StoredModel:
             out[stream.removeprefix(entry.base).lstrip(SEPARATOR) or "values"] = Cells(
                 address=where + np.arange(block.n, dtype=np.uint64),
                 target=np.array(block.targets, dtype=np.float32).reshape(shape),
-                programmed=np.array(block.states, dtype=np.float32).reshape(shape),
+                programmed=np.array([unpack_state(self.spec.cell, s) for s in block.states]).reshape(shape),
                 read=np.array(reads, dtype=np.float32).reshape(shape),
                 pulses=np.array(block.pulses).reshape(shape) if verified else np.ones(shape, np.uint16),
                 failed=np.array(block.failed).reshape(shape) if verified else np.zeros(shape, np.uint8),

@@ -6,17 +6,32 @@ namespace memristore {
 
 inline constexpr std::size_t kChunk = 65536;
 
-// 0 means all; never more than there are chunks; one thread in a child made by fork (OpenMP's pool does not survive it).
-int resolve_threads(int requested, std::size_t chunks);
-// Threads that 0 stands for.
+// Threads that 0 stands for when nothing else runs.
 int max_threads();
+
+// Threads of one call, given back at its end. 0 asks for all that other calls of this process leave free, so that several
+// Python threads do not oversubscribe the machine; a positive number is taken as said. Never more than there are chunks,
+// and one in a child made by fork: OpenMP's pool does not survive it.
+class Threads {
+ public:
+  Threads(int requested, std::size_t chunks);
+  ~Threads();
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+  int count() const { return count_; }
+
+ private:
+  int count_;
+};
 
 template <class Body>
 void for_chunks(std::size_t n, int threads, Body body) {
+  if (n == 0) return;
   const std::size_t chunks = (n + kChunk - 1) / kChunk;
-  const int used = resolve_threads(threads, chunks);
+  const Threads held(threads, chunks);
+  const int used = held.count();
   if (used <= 1) {
-    if (n != 0) body(std::size_t{0}, n);
+    body(std::size_t{0}, n);
     return;
   }
 #pragma omp parallel for schedule(dynamic) num_threads(used)
