@@ -324,7 +324,7 @@ def report(console: Console, kernels: list[Kernel], floors: list[Kernel], result
         limit = ("at least " if row["least"] else "at most ") + f"{row['limit']:g}"
         aim = "" if math.isnan(row["aim"]) else f"{row['aim']:g}"
         goals.add_row(row["target"], limit, aim, f"{row['median']:.2f}", f"{row['minimum']:.2f}", row["verdict"])
-    console.print(times, ratios, goals)
+    console.print(times, ratios, *([goals] if rows else []))
     console.print("x: how many times longer. / copy: time over that of moving the same bytes (normals: writing them).")
 
 
@@ -335,6 +335,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few samples")
     parser.add_argument("--json", metavar="FILE", help="write the result here; - for standard output")
     options = parser.parse_args()
+    if options.cells < 2 * max(PIECE.values()):
+        parser.error(f"--cells: at least {2 * max(PIECE.values()):,}, the largest piece on two threads")
     _core.set_isa(options.isa)
     about, start = machine(), time.perf_counter()
     bench, walk = Bench(int(options.cells)), Walk(int(options.cells))
@@ -344,8 +346,10 @@ def main() -> None:
         found = [task for k in [*kernels, *floors] for task in tasks(k, place, walk, options.quick)]
         measure(found, rounds, label=place)
         results.update((task.key, task) for task in found)
-    results.update((task.key, task) for task in whole(bench, 1 if options.quick else 3))
-    rows = [target.verdict(results) for target in targets(kernels[0], options.isa)]
+    goals = targets(kernels[0], options.isa)
+    if goals:
+        results.update((task.key, task) for task in whole(bench, 1 if options.quick else 3))
+    rows = [target.verdict(results) for target in goals]
     several = [task for task in results.values() if task.key[1] == OWN and task.key[3] > 1]
     clean = sum(len(task.clean) for task in several) / sum(len(task.samples) for task in several)
     ended = {"seconds": time.perf_counter() - start, "load_average_end": os.getloadavg()[0], "clean_two_threads": clean}

@@ -76,6 +76,31 @@ void differential(const py::buffer& values, const py::buffer& positive, const py
   });
 }
 
+std::size_t partition(const py::buffer& values, float threshold, const py::buffer& small, const py::buffer& large,
+                      const py::buffer& flags) {
+  const auto v = input<float>(values, "values");
+  const auto s = output<float>(small, "small");
+  const auto l = output<float>(large, "large");
+  const auto f = output<std::uint8_t>(flags, "flags");
+  same_length(v.n + kPartitionRoom, s.n, "small");
+  same_length(v.n + kPartitionRoom, l.n, "large");
+  same_length((v.n + 7) / 8, f.n, "flags");
+  const KernelTable& kernels = active();
+  const Unlocked unlocked;
+  return kernels.partition(v.data, v.n, threshold, s.data, l.data, f.data);
+}
+
+void merge(const py::buffer& flags, const py::buffer& small, const py::buffer& large, const py::buffer& out) {
+  const auto f = input<std::uint8_t>(flags, "flags");
+  const auto s = input<float>(small, "small");
+  const auto l = input<float>(large, "large");
+  const auto v = output<float>(out, "out");
+  same_length((v.n + 7) / 8, f.n, "flags");
+  const KernelTable& kernels = active();
+  const Unlocked unlocked;
+  kernels.merge(f.data, v.n, s.data, s.n, l.data, l.n, v.data);
+}
+
 }  // namespace
 
 void register_maps(py::module_& m) {
@@ -86,6 +111,9 @@ void register_maps(py::module_& m) {
         arg("threads") = 0);
   m.def("split_sign", &split_sign, arg("values"), arg("magnitude"), arg("signs"), arg("threads") = 0);
   m.def("join_sign", &join_sign, arg("magnitude"), arg("signs"), arg("out"), arg("threads") = 0);
+  m.attr("PARTITION_ROOM") = kPartitionRoom;
+  m.def("partition", &partition, arg("values"), arg("threshold"), arg("small"), arg("large"), arg("flags"));
+  m.def("merge", &merge, arg("flags"), arg("small"), arg("large"), arg("out"));
   m.def("differential", &differential, arg("values"), arg("positive"), arg("negative"), arg("threads") = 0);
 }
 

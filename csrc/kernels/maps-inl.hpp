@@ -59,6 +59,64 @@ void k_join_sign(const float* magnitude, const std::uint8_t* signs, std::size_t 
   for (; i < n; ++i) out[i] = ((signs[i / 8] >> (i % 8)) & 1U) != 0 ? -magnitude[i] : magnitude[i];
 }
 
+// Flag of values [i, i + kLanes) in a bit array, least significant bit first; i is a multiple of kLanes.
+inline std::uint32_t flags_at(const std::uint8_t* flags, std::size_t i) {
+  std::uint32_t chosen = flags[i / 8];
+  if constexpr (kLanes == 16) chosen |= static_cast<std::uint32_t>(flags[i / 8 + 1]) << 8;
+  return (chosen >> (i % 8)) & ((1U << kLanes) - 1U);
+}
+
+// Values by size: |v| <= threshold to `small`, the others to `large`, in order, and a flag for each (1: large). Both
+// outputs need room for n + 16 floats. Returns the number of large ones.
+std::size_t k_partition(const float* values, std::size_t n, float threshold, float* small, float* large,
+                        std::uint8_t* flags) {
+  std::size_t smalls = 0;
+  std::size_t larges = 0;
+  std::size_t i = 0;
+  for (std::size_t byte = 0; byte * 8 < n; ++byte) flags[byte] = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const F v = load(values + i);
+    const M is_small = less_equal(floats(bits(v) & setu(0x7FFFFFFFU)), set(threshold));
+    const M is_large = andnot(is_small, bit_mask((1U << kLanes) - 1U));
+    smalls += compress(small + smalls, is_small, v);
+    larges += compress(large + larges, is_large, v);
+    const std::uint32_t chosen = mask_bits(is_large);
+    flags[i / 8] = static_cast<std::uint8_t>(flags[i / 8] | (chosen << (i % 8)));
+    if constexpr (kLanes == 16) flags[i / 8 + 1] = static_cast<std::uint8_t>(chosen >> 8);
+  }
+  for (; i < n; ++i) {
+    const bool is_small = __builtin_fabsf(values[i]) <= threshold;
+    (is_small ? small[smalls++] : large[larges++]) = values[i];
+    if (!is_small) flags[i / 8] = static_cast<std::uint8_t>(flags[i / 8] | (1U << (i % 8)));
+  }
+  return larges;
+}
+
+// Undoes k_partition. Values that flags ask for beyond the end of `small` or `large` are zero (damaged flags).
+void k_merge(const std::uint8_t* flags, std::size_t n, const float* small, std::size_t smalls, const float* large,
+             std::size_t larges, float* out) {
+  std::size_t s = 0;
+  std::size_t l = 0;
+  std::size_t i = 0;
+  for (; i + kLanes <= n && s + kLanes <= smalls && l + kLanes <= larges; i += kLanes) {
+    const std::uint32_t chosen = flags_at(flags, i);
+    const M is_large = bit_mask(chosen);
+    const M is_small = bit_mask(~chosen & ((1U << kLanes) - 1U));
+    store(out + i, select(is_large, expand(large + l, is_large), expand(small + s, is_small)));
+    const auto count = static_cast<std::size_t>(__builtin_popcount(chosen));
+    l += count;
+    s += kLanes - count;
+  }
+  for (; i < n; ++i) {
+    const bool is_large = ((flags[i / 8] >> (i % 8)) & 1U) != 0;
+    if (is_large)
+      out[i] = l < larges ? large[l] : 0.0F;
+    else
+      out[i] = s < smalls ? small[s] : 0.0F;
+    (is_large ? l : s) += 1;
+  }
+}
+
 // Bits of words to two targets, and reads back to bits. Bit j of word i is value 64 i + j.
 void k_expand_bits(const std::uint64_t* words, std::size_t n, float zero, float one, float* out) {
   for (std::size_t i = 0; i < n; ++i)

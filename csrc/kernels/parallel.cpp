@@ -32,7 +32,8 @@ Threads::Threads(int requested, std::size_t chunks) {
     const int free = most - busy.load();
     wanted = free > 1 ? free : 1;
   }
-  count_ = static_cast<std::size_t>(wanted) > chunks ? static_cast<int>(chunks) : wanted;
+  const std::size_t worth = (chunks + 1) / 2;
+  count_ = static_cast<std::size_t>(wanted) > worth ? static_cast<int>(worth) : wanted;
   busy.fetch_add(count_);
 }
 

@@ -119,6 +119,26 @@ inline M bit_mask(std::uint32_t lane_bits) {
   const __m256i chosen = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(lane_bits)), lane);
   return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(chosen, lane))};
 }
+// For each of the 256 lane masks and each lane, the number of chosen lanes before it.
+constexpr CompressTable make_expand_table() {
+  CompressTable table{};
+  for (unsigned mask = 0; mask < 256; ++mask) {
+    unsigned n = 0;
+    for (unsigned lane = 0; lane < 8; ++lane) {
+      table.lanes[mask][lane] = n & 7U;
+      n += (mask >> lane) & 1U;
+    }
+  }
+  return table;
+}
+constexpr CompressTable kExpand = make_expand_table();
+
+// The next floats of p, one for each chosen lane, in order; up to kLanes floats may be read. Lanes not chosen are unspecified.
+inline F expand(const float* p, M m) {
+  const auto mask = static_cast<unsigned>(_mm256_movemask_ps(m.v));
+  const __m256i order = _mm256_load_si256(reinterpret_cast<const __m256i*>(kExpand.lanes[mask]));
+  return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(p), order)};
+}
 // -x where the lane's bit is set.
 inline F negate_if(std::uint32_t lane_bits, F a) {
   const __m256 top = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0x80000000U)));

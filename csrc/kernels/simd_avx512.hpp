@@ -101,6 +101,8 @@ inline U loadu(const std::uint32_t* p) { return {_mm512_loadu_si512(p)}; }
 // Lanes as bits and back.
 inline std::uint32_t mask_bits(M m) { return m.v; }
 inline M bit_mask(std::uint32_t lane_bits) { return {static_cast<__mmask16>(lane_bits)}; }
+// The next floats of p, one for each chosen lane, in order; up to kLanes floats may be read. Lanes not chosen are unspecified.
+inline F expand(const float* p, M m) { return {_mm512_maskz_expand_ps(m.v, _mm512_loadu_ps(p))}; }
 // -x where the lane's bit is set.
 inline F negate_if(std::uint32_t lane_bits, F a) {
   const __m512i top = _mm512_set1_epi32(static_cast<int>(0x80000000U));

@@ -118,6 +118,26 @@ inline std::size_t compress(float* p, M m, F a) {
   return static_cast<std::size_t>(__builtin_popcount(mask));
 }
 inline U loadu(const std::uint32_t* p) { return {vld1q_u32(p)}; }
+constexpr CompressTable make_expand_table() {
+  CompressTable table{};
+  for (unsigned mask = 0; mask < 16; ++mask) {
+    unsigned n = 0;
+    for (unsigned lane = 0; lane < 4; ++lane) {
+      for (unsigned byte = 0; byte < 4; ++byte)
+        table.bytes[mask][4 * lane + byte] = static_cast<std::uint8_t>(4 * (n & 3U) + byte);
+      n += (mask >> lane) & 1U;
+    }
+  }
+  return table;
+}
+constexpr CompressTable kExpand = make_expand_table();
+
+// The next floats of p, one for each chosen lane, in order; up to kLanes floats may be read. Lanes not chosen are
+// unspecified.
+inline F expand(const float* p, M m) {
+  const uint8x16_t order = vld1q_u8(kExpand.bytes[mask_bits(m)]);
+  return {vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(vld1q_f32(p)), order))};
+}
 // -x where the lane's bit is set.
 inline F negate_if(std::uint32_t lane_bits, F a) {
   const uint32x4_t top = vandq_u32(bit_mask(lane_bits).v, vdupq_n_u32(0x80000000U));

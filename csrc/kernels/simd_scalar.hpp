@@ -123,6 +123,8 @@ inline U loadu(const std::uint32_t* p) { return {*p}; }
 // Lanes as bits and back.
 inline std::uint32_t mask_bits(M m) { return m.v ? 1U : 0U; }
 inline M bit_mask(std::uint32_t lane_bits) { return {(lane_bits & 1U) != 0}; }
+// The next floats of p, one for each chosen lane, in order; up to kLanes floats may be read. Lanes not chosen are unspecified.
+inline F expand(const float* p, M) { return {*p}; }
 // -x where the lane's bit is set.
 inline F negate_if(std::uint32_t lane_bits, F a) { return {(lane_bits & 1U) != 0 ? -a.v : a.v}; }
 }  // namespace

@@ -113,3 +113,27 @@ def test_the_code_words_have_the_published_layout() -> None:
     assert bits.POSITIONS.tolist()[:5] == [3, 5, 6, 7, 9]
     assert bits.POSITIONS[-1] == 71
     assert np.all((np.bitwise_count(check) + 1) % 2 == 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 15, 16, 17, 63, 64, 65, 1000, 100_003])
+def test_partition_and_merge(count: int, isa: str) -> None:
+    values = np.random.default_rng(count).standard_normal(count).astype(np.float32)
+    large = np.abs(values) > 1
+    room = count + _core.PARTITION_ROOM
+    parts = [cases.blank(room), cases.blank(room)]
+    flags = cases.blank((count + 7) // 8, np.uint8)
+    found = _core.partition(values, 1.0, *parts, flags)
+    small_part, large_part = parts[0][: count - found], parts[1][:found]
+    assert found == large.sum()
+    assert np.array_equal(small_part, values[~large])
+    assert np.array_equal(large_part, values[large])
+    assert np.array_equal(flags, np.packbits(large, bitorder="little"))
+    out = cases.blank(count)
+    _core.merge(flags, small_part, large_part, out)
+    assert np.array_equal(out, values)
+    # Damaged flags ask for more of a kind than there is: zeros fill up.
+    _core.merge(~flags, small_part, large_part, out)
+    expected = np.zeros(count, np.float32)
+    expected[~large] = np.pad(large_part, (0, count))[: (~large).sum()]
+    expected[large] = np.pad(small_part, (0, count))[: large.sum()]
+    assert np.array_equal(out, expected)

@@ -16,6 +16,9 @@ struct Cells {
   std::size_t n;
 };
 
+// Floats beyond n that `partition` may overwrite in each of its outputs.
+inline constexpr std::size_t kPartitionRoom = 16;
+
 // Which draw of a cell.
 struct Draw {
   std::uint32_t purpose;
@@ -57,6 +60,10 @@ struct KernelTable {
   void (*split_sign)(const float* values, std::size_t n, float* magnitude, std::uint8_t* signs);
   void (*join_sign)(const float* magnitude, const std::uint8_t* signs, std::size_t n, float* out);
   void (*differential)(const float* values, std::size_t n, float* positive, float* negative);
+  std::size_t (*partition)(const float* values, std::size_t n, float threshold, float* small, float* large,
+                           std::uint8_t* flags);
+  void (*merge)(const std::uint8_t* flags, std::size_t n, const float* small, std::size_t smalls, const float* large,
+                std::size_t larges, float* out);
   void (*expand_bits)(const std::uint64_t* words, std::size_t n, float zero, float one, float* out);
   void (*pack_bits)(const float* values, std::size_t n, float scale, float threshold, std::uint64_t* words);
   void (*level_errors)(const LevelModel& model, Cells weights, std::uint32_t event, const std::uint8_t* in,

@@ -290,7 +290,7 @@ class _Seen:
         """Posterior mean at each knot, of masses at the positions and their first moments."""
         mass = np.maximum(mass, 1e-12 * mass.max())
         first = np.where(mass > 0, first, 0.0)
-        mean: F64 = (self.likelihood * first).sum(axis=1) / (self.likelihood * mass).sum(axis=1)
+        mean: F64 = np.einsum("kp,p->k", self.likelihood, first) / np.einsum("kp,p->k", self.likelihood, mass)
         return mean
 
     def posterior_variance(self, position: F64, true: F64, weights: F64) -> F64:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
+from memristore import _core
 from memristore.config import check_number
 from memristore.errors import SpecError
-from memristore.masks import fit, merge_parts
+from memristore.masks import merge_parts
 from memristore.streams import AnalogStream, BitStream, Payload, Stream, strided_sample
 from memristore.transform import SEPARATOR, Context, Protection
 
@@ -83,29 +84,28 @@ class AdaptiveRange(Protection):
             threshold = min(self.threshold * _rms(stream.values), _LARGEST)
         if threshold is None:
             return [stream]
-        large = np.abs(stream.values) > np.float32(threshold)
-        count = int(np.count_nonzero(large))
-        if count in (0, large.size):
-            return [stream]
-        small = ~large
-        return [
-            _part(stream, "small", small),
-            _part(stream, "large", large),
-            BitStream.from_bools(f"{stream.name}{SEPARATOR}flag", large, "flag"),
-        ]
+        return _divide(stream, threshold)
 
 
-def _part(stream: AnalogStream, part: str, where: npt.NDArray[np.bool_]) -> AnalogStream:
-    sensitivity = None if stream.sensitivity is None else stream.sensitivity[where]
-    return AnalogStream(f"{stream.name}{SEPARATOR}{part}", stream.values[where], sensitivity)
+def _divide(stream: AnalogStream, threshold: float) -> list[Stream]:
+    n = stream.values.size
+    small, large = (np.empty(n + _core.PARTITION_ROOM, np.float32) for _ in range(2))
+    flags = np.empty((n + 7) // 8, np.uint8)
+    count = _core.partition(stream.values, threshold, small, large, flags)
+    if count in (0, n):
+        return [stream]
+    sensitivity: dict[str, npt.NDArray[np.float32] | None] = {"small": None, "large": None}
+    flag = BitStream(f"{stream.name}{SEPARATOR}flag", flags, n, "flag")
+    if stream.sensitivity is not None:
+        where = flag.to_bools()
+        sensitivity = {"small": stream.sensitivity[~where], "large": stream.sensitivity[where]}
+    parts = {"small": small[: n - count].copy(), "large": large[:count].copy()}
+    return [AnalogStream(f"{stream.name}{SEPARATOR}{k}", v, sensitivity[k]) for k, v in parts.items()] + [flag]
 
 
 def _join(base: str, parts: dict[str, Any]) -> Stream:
-    large = parts["flag"].to_bools()
-    values = np.empty(large.size, np.float32)
-    count = int(np.count_nonzero(large))
-    values[large] = fit(parts["large"].values, count)
-    values[~large] = fit(parts["small"].values, large.size - count)
+    values = np.empty(parts["flag"].length, np.float32)
+    _core.merge(parts["flag"].data, parts["small"].values, parts["large"].values, values)
     return AnalogStream(base, values)
 
 
