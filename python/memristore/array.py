@@ -48,6 +48,9 @@ class OneShot(Write):
 class ProgramAndVerify(Write):
     """Pulse, read, repeat until a noisy verify read lies in the acceptance band. None takes the device's own number.
 
+    Replaces the device's write curve. Where that curve is itself the spread left by a verify loop (``pcm-ibm-90nm``),
+    the simulated loop stands for another, here better, programming algorithm; its numbers carry a mark of their own.
+
     Parameters
     ----------
     band, start, noise, verify_std : float, optional
@@ -112,7 +115,7 @@ class ProgramAndVerify(Write):
         m = self.model(device)
         return (
             f"program-and-verify, band {m.band:g} {device.unit}, at most {m.max_pulses} pulses, "
-            f"verify delay {format_time(parse_time(self.delay))}"
+            f"verify delay {format_time(parse_time(self.delay))}; pulse numbers {m.mark}"
         )
 
 
@@ -304,5 +307,7 @@ class CellArray:
         """
         if self.programmed is None:
             raise DeviceError("this array has not been programmed; call program first")
+        if not 0 <= start <= (self.n if stop is None else stop) <= self.n:
+            raise DeviceError(f"cells [{start}, {stop}) do not lie in an array of {self.n} cells")
         part = self.programmed.state[start:stop]
         return read_cells(self.device, self.key, start, part, parse_time(at), event=event, threads=self.threads)

@@ -196,7 +196,8 @@ class BitCells:
             )
             check = check_words.astype("<u8", copy=False).view(np.uint8)[start - 8 * first : stop - 8 * first].copy()
             corrected, failed = self.code.decode(data, check, threads)
-            report += BitReport(stop - start, errors + check_errors, corrected, failed)
+            wrong = int(np.count_nonzero(data != self.words[start:stop]))
+            report += BitReport(stop - start, errors + check_errors, corrected, failed, wrong)
             raw = data.astype("<u8", copy=False).view(np.uint8)
             for name in group:
                 region = self.regions[name]
@@ -229,12 +230,15 @@ class BitReport:
         Cells' bits (data and check) that were read wrong before decoding.
     corrected, failed : int
         Words that the decoder corrected, and words that it knows to be wrong.
+    wrong : int
+        Words that came back wrong, known to the decoder or not.
     """
 
     words: int = 0
     raw_errors: int = 0
     corrected: int = 0
     failed: int = 0
+    wrong: int = 0
 
     def __add__(self, other: BitReport) -> BitReport:
         return BitReport(
@@ -242,4 +246,5 @@ class BitReport:
             self.raw_errors + other.raw_errors,
             self.corrected + other.corrected,
             self.failed + other.failed,
+            self.wrong + other.wrong,
         )

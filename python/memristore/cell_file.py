@@ -66,6 +66,9 @@ def save(model: StoredModel, path: str | os.PathLike[str]) -> None:
         os.close(handle)
         try:
             save_file(arrays, name, metadata={_KEY: json.dumps(header)})
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(name, 0o666 & ~mask)  # mkstemp makes files that only their owner reads
             os.replace(name, target)
         except BaseException:
             Path(name).unlink(missing_ok=True)
@@ -79,7 +82,8 @@ def _header(model: StoredModel) -> dict[str, Any]:
         "schema": SCHEMA,
         "version": VERSION,
         "library": metadata.version("memristore"),
-        "spec": model.spec.to_dict(),
+        # In full: the states are worth what the numbers were that they were programmed with.
+        "spec": model.spec.to_dict(full_device=True),
         "seed": model.seed,
         "entries": [dataclasses.asdict(e) for e in model.entries],
         "streams": {

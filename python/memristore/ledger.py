@@ -114,6 +114,13 @@ def planes_stream(stream: str) -> str:
     return stream + PLANES
 
 
+def _extrapolation(model: StoredModel) -> str:
+    samples = model.spec.cell.samples
+    if not samples or model.bits.sizing.raw_error * samples >= 1:
+        return ""
+    return f" (tails extrapolated beyond {samples:,} measured writes)"
+
+
 def build_ledger(model: StoredModel) -> Ledger:
     """Count the cells of a stored model."""
     rows: list[Row] = []
@@ -138,7 +145,7 @@ def build_ledger(model: StoredModel) -> Ledger:
         note = (
             f"{model.spec.bits.name}, {wide} single-level cell(s) per bit, sized for raw error "
             f"{s.raw_error:.1e} after {format_time(model.spec.retention_seconds)}: block error "
-            f"{s.block_error:.1e}, {verdict}"
+            f"{s.block_error:.1e}, {verdict}{_extrapolation(model)}"
         )
         parity = model.bits.data_words * model.spec.bits.check_bits
         rows.append(Row("(array)", "words", "padding", spare, spare * wide))

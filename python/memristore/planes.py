@@ -123,7 +123,7 @@ class Writer:
             params = spec.mapper.window(values, self._channel, averaged, spec.decoder)
         self.params.append(params)
         self._averaged = averaged
-        if params.lo == params.hi:
+        if params.constant:
             return
         targets = spec.mapper.targets(values, params, spec.cell, self.threads)
         for _ in range(averaged):
@@ -144,7 +144,7 @@ class Writer:
     def recover(self) -> F32:
         """Read the planes just written and invert the mean response."""
         spec, params = self.spec, self.params[-1]
-        if params.lo == params.hi:
+        if params.constant:
             return np.full(self.block.n, params.lo, dtype=np.float32)
         count = self._averaged * spec.mapper.cells_per_symbol
         first = len(self.block.states) - count
@@ -212,7 +212,7 @@ class Reader:
         params = self.params[part]
         first = self._first(part)
         averaged = self.parts[part]
-        if params.lo == params.hi or first + averaged * self.spec.mapper.cells_per_symbol > len(self.block.states):
+        if params.constant or first + averaged * self.spec.mapper.cells_per_symbol > len(self.block.states):
             return np.full(self.block.n, params.lo, dtype=np.float32)
         soft = combine(self, first, averaged, self.at, self.event, self.purpose)
         return self.spec.mapper.table(params, self.believed, averaged, decoder)(soft, self.threads)
@@ -220,7 +220,7 @@ class Reader:
     def _first(self, part: int) -> int:
         # Writes of a constant take no cells: the block's directory knows by its length which parts have some.
         wide = self.spec.mapper.cells_per_symbol
-        return sum(n * wide for n, p in zip(self.parts[:part], self.params[:part], strict=True) if p.lo != p.hi)
+        return sum(n * wide for n, p in zip(self.parts[:part], self.params[:part], strict=True) if not p.constant)
 
     def estimate(self, part: int) -> F32:
         """Read and decode as the recipe says."""

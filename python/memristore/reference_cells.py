@@ -18,7 +18,7 @@ from memristore.devices.device import Device
 # Ages are told in steps of 1/64 octave of (t + t0) / t0: finer than the reference cells resolve, coarse enough that
 # decoding tables are made once.
 _STEPS: Final[int] = 64
-_OLDEST: Final[int] = 27  # octaves: 85 years for t0 = 20 s
+_OLDEST: Final[float] = 100 * 31536000.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +54,11 @@ class ReferenceCells(Configurable):
         """Estimate seconds since programming from the statistic then and now; 0 where it did not move as drift does."""
         octaves, shift = _prediction(device, write, self.count)
         if device.domain == "conductance":
-            seen = math.log2(now / start) if now > 0 and start > 0 else -math.inf
+            ratio = now / start if math.isfinite(start) and start > 0 else math.nan
+            seen = math.log2(ratio) if ratio > 0 else -math.inf if ratio == 0 else math.nan
         else:
             seen = now - start
-        if math.isnan(seen):
+        if math.isnan(seen):  # a damaged start value
             return 0.0
         rising = shift if shift[-1] >= shift[0] else -shift
         wanted = seen if shift[-1] >= shift[0] else -seen
@@ -71,7 +72,7 @@ class ReferenceCells(Configurable):
 def _prediction(device: Device, write: Write, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Ages in octaves and the change of the mean reference read that the device's model predicts at each."""
     x = np.linspace(0.3, 1.0, min(count, 9))
-    octaves = np.arange(0, _OLDEST + 1, dtype=np.float64)
+    octaves = np.arange(0, math.ceil(device.log2_age(_OLDEST)) + 1, dtype=np.float64)
     means = [channel_at(device, write, device.drift_t0 * (2.0**o - 1.0)).at_targets(x)[0].mean() for o in octaves]
     mean = np.array(means)
     return octaves, np.log2(mean / mean[0]) if device.domain == "conductance" else mean - mean[0]

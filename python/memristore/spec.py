@@ -137,11 +137,11 @@ class StorageSpec:
         """Whether a tensor is to be kept as exact bits by name."""
         return any(fnmatch.fnmatchcase(tensor, pattern) for pattern in self.exact)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a plain dict; built-in devices by name, others in full."""
+    def to_dict(self, *, full_device: bool = False) -> dict[str, Any]:
+        """Return a plain dict; built-in devices by name unless `full_device`, others in full."""
         device: str | dict[str, Any] = self.cell.to_dict()
         try:
-            if devices.get(self.cell.name) == self.cell:
+            if not full_device and devices.get(self.cell.name) == self.cell:
                 device = self.cell.name
         except DeviceError:
             pass

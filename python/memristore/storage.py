@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +21,7 @@ from memristore.ledger import planes_stream
 from memristore.planes import CellBlock, Writer, stride_of
 from memristore.rng import key as make_key
 from memristore.spec import StorageSpec
-from memristore.stored import REFERENCE_START, StoredModel, StreamCells, decode_tensor
+from memristore.stored import DIRECTORY, REFERENCE_START, StoredModel, StreamCells, decode_tensor
 from memristore.streams import AnalogStream, BitStream, Payload
 from memristore.torch_io import Entry, StateDict, base_of, flatten
 from memristore.transform import Context
@@ -83,6 +84,7 @@ class PreparedModel:
             seed, trace=trace, cell_bytes=cell_bytes, progress=progress, threads=threads, consume=False
         )
 
+    @np.errstate(all="ignore")
     def _program(
         self, seed: int, *, trace: bool | None, cell_bytes: int, progress: bool, threads: int, consume: bool
     ) -> StoredModel:
@@ -116,8 +118,28 @@ class PreparedModel:
                 f"single-level cells, not {bit_cells.BLOCK_ERROR:g}; the ledger says so",
                 stacklevel=2,
             )
+        bits.append(_directory(bits, cells))
         area = BitCells.pack(bits, spec.bits, sizing, threads)
         return StoredModel(spec, seed, self.entries, references, cells, area)
+
+
+def _directory(bits: list[BitStream], cells: dict[str, StreamCells]) -> BitStream:
+    """One byte for each tensor with analog values: which kinds of streams it was split into, and its planes.
+
+    What a decoder cannot know from the architecture and the recipe, since the choice depends on the weights. Lengths
+    follow
+    from decoded masks and flags. Kinds: sign 1, flag 2, mask 4, some plane constant 8; planes in the high four bits.
+    """
+    kinds = {"sign": 1, "flag": 2, "mask": 4}
+    entries: dict[str, int] = {}
+    for name, stream in cells.items():
+        constant = len(stream.block.states) == 0
+        entry = entries.get(base_of(name), 0) | (8 if constant else 0)
+        entries[base_of(name)] = (entry & 15) | min(stream.code.planes, 15) << 4
+    for item in bits:
+        if base_of(item.name) in entries:
+            entries[base_of(item.name)] |= kinds.get(item.kind, 0)
+    return BitStream.from_array(DIRECTORY, np.array(list(entries.values()), dtype=np.uint8), "index")
 
 
 def _program_references(spec: StorageSpec, key: int, threads: int) -> tuple[CellBlock, int, list[BitStream]]:
@@ -131,6 +153,7 @@ def _program_references(spec: StorageSpec, key: int, threads: int) -> tuple[Cell
     return CellBlock(0, x.size, [done.state], [x]), stride_of(x.size), [first]
 
 
+@np.errstate(all="ignore")
 def prepare(source: torch.nn.Module | StateDict, spec: StorageSpec, *, threads: int = 0) -> PreparedModel:
     """Compress and protect a network without programming any cell.
 
@@ -158,16 +181,14 @@ def prepare(source: torch.nn.Module | StateDict, spec: StorageSpec, *, threads: 
     entries, payload = flatten(source, spec)
     shapes = {e.base: e.shape for e in entries if e.kind != "alias"}
     sizing = bit_cells.size(spec.cell, spec.bits, spec.retention_seconds)
-    context = Context(
-        shapes,
-        _distortion(spec, spec.code),
-        cells_per_value=spec.code.planes * spec.mapper.cells_per_symbol,
-        cells_per_bit=sizing.cells_per_bit * (1 + spec.bits.check_bits / 64),
-        threads=threads,
-    )
+    per_bit = sizing.cells_per_bit * (1 + spec.bits.check_bits / 64)
+    context = Context(shapes, _distortion(spec, spec.code), cells_per_bit=per_bit, threads=threads)
     for compressor in spec.compress:
         payload = compressor.encode(payload, context)
-    for protection in spec.protect:
+    analog = _mean_planes(payload, spec) * spec.mapper.cells_per_symbol
+    for i, protection in enumerate(spec.protect):
+        later = sum(p.bits_per_value for p in spec.protect[i + 1 :])
+        context = dataclasses.replace(context, cells_per_value=analog + per_bit * later)
         payload = protection.encode(payload, context)
     # Streams that no transform replaced are views of the network's memory; a later change of it must not reach us.
     payload = Payload(
@@ -177,13 +198,23 @@ def prepare(source: torch.nn.Module | StateDict, spec: StorageSpec, *, threads: 
     return PreparedModel(entries, payload, spec, _allocate(payload, spec))
 
 
-def _allocate(payload: Payload, spec: StorageSpec) -> dict[str, AnalogCode]:
+def _planes(payload: Payload, spec: StorageSpec) -> tuple[dict[str, int], dict[str, int]]:
+    """Analog values and planes of each tensor."""
     sizes: dict[str, int] = {}
     for stream in payload.analog_streams():
         sizes[base_of(stream.name)] = sizes.get(base_of(stream.name), 0) + len(stream)
+    return sizes, dict.fromkeys(sizes, spec.code.planes) if spec.allocation is None else spec.allocation.planes(sizes)
+
+
+def _mean_planes(payload: Payload, spec: StorageSpec) -> float:
+    sizes, planes = _planes(payload, spec)
+    return sum(n * planes[name] for name, n in sizes.items()) / max(sum(sizes.values()), 1)
+
+
+def _allocate(payload: Payload, spec: StorageSpec) -> dict[str, AnalogCode]:
     if spec.allocation is None:
         return {s.name: spec.code for s in payload.analog_streams()}
-    planes = spec.allocation.planes(sizes)
+    _, planes = _planes(payload, spec)
     return {s.name: spec.code.with_planes(planes[base_of(s.name)]) for s in payload.analog_streams()}
 
 

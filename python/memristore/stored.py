@@ -29,6 +29,8 @@ from memristore.units import Time, parse_time
 
 #: Stream of the reference cells' mean at programming. Tensor names cannot clash: theirs hold no bare separator.
 REFERENCE_START: Final = f"{SEPARATOR}reference"
+#: Stream of one byte per tensor that says how it was split.
+DIRECTORY: Final = f"{SEPARATOR}directory"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,11 @@ class ReadReport:
     def words_corrected(self) -> int:
         """Words that the bit code corrected."""
         return self.bits.corrected
+
+    @property
+    def words_wrong(self) -> int:
+        """Words that came back wrong, known to the bit code or not; only a simulator can tell."""
+        return self.bits.wrong
 
     @property
     def words_failed(self) -> int:
@@ -178,13 +185,15 @@ class StoredModel:
         """
         return self.read(at=at, event=event, names=names, threads=threads).state_dict
 
+    @np.errstate(all="ignore")
     def read(
         self, *, at: Time = 0.0, event: int = 0, names: Sequence[str] | None = None, threads: int = 0
     ) -> ReadResult:
         """As :meth:`load`, with a report of bit errors and of the age that the decoder found."""
         seconds = parse_time(at)
-        if isinstance(event, bool) or not isinstance(event, int) or not 0 <= event < 2**32:
+        if isinstance(event, bool) or not isinstance(event, (int, np.integer)) or not 0 <= event < 2**32:
             raise SpecError(f"a read event is an integer in [0, 2**32), not {event!r}")
+        event = int(event)
         entries = self._select(names)
         believed, age, report = self._believe(seconds, event, threads)
         bases = {e.base for e in entries}

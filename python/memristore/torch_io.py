@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from memristore.errors import TensorError
+from memristore.errors import SpecError, TensorError
 from memristore.spec import StorageSpec
 from memristore.streams import AnalogStream, BitStream, Payload
 from memristore.transform import SEPARATOR
@@ -75,6 +76,8 @@ def _tensors(source: torch.nn.Module | StateDict) -> tuple[dict[str, torch.Tenso
 def _check(name: str, tensor: Any) -> torch.Tensor:
     if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
         raise TensorError(f"{name!r}: a state_dict maps names to tensors; found {type(tensor).__name__}")
+    if torch.nn.parameter.is_lazy(tensor):
+        raise TensorError(f"{name}: is not initialised yet; run the model once before storing it")
     if tensor.is_meta:
         raise TensorError(f"{name}: is on the meta device and has no values; materialise the model first")
     if tensor.layout != torch.strided or tensor.is_quantized:
@@ -113,7 +116,7 @@ def to_values(name: str, tensor: torch.Tensor) -> npt.NDArray[np.float32]:
 
 
 def _to_bits(base: str, tensor: torch.Tensor) -> BitStream:
-    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    flat = tensor.detach().to("cpu").resolve_conj().resolve_neg().contiguous().reshape(-1)
     raw = flat.view(torch.uint8).numpy() if flat.numel() else np.zeros(0, np.uint8)
     return BitStream(base, raw.copy(), raw.size * 8, "exact")
 
@@ -141,18 +144,24 @@ def flatten(source: torch.nn.Module | StateDict, spec: StorageSpec) -> tuple[lis
     entries: list[Entry] = []
     streams: list[AnalogStream | BitStream] = []
     seen: dict[tuple[Any, ...], Entry] = {}
+    identities = {n: _identity(_check(n, t)) for n, t in tensors.items()}
+    for pattern in spec.exact:
+        if not any(fnmatch.fnmatchcase(n, pattern) for n in tensors):
+            raise SpecError(f"spec: exact={pattern!r} matches no tensor; there are {', '.join(tensors)}")
     for name, item in tensors.items():
         tensor = _check(name, item)
         dtype = str(tensor.dtype).removeprefix("torch.")
         floating = tensor.dtype.is_floating_point
-        identity = _identity(tensor)
+        identity = identities[name]
         if tensor.numel() and identity in seen:
             first = seen[identity]
             entries.append(Entry(name, tuple(tensor.shape), dtype, "alias", first.base, False))
             continue
         buffer = name in buffers if buffers is not None else name.split(".")[-1] in BUFFER_SUFFIXES
-        analog = floating and not buffer and not spec.is_exact(name)
-        entry = Entry(name, tuple(tensor.shape), dtype, "analog" if analog else "exact", escape(name), floating)
+        shared = [n for n, t in identities.items() if tensor.numel() and t == identity]
+        analog = floating and not buffer and not any(spec.is_exact(n) for n in (name, *shared))
+        weight = floating or tensor.dtype.is_complex
+        entry = Entry(name, tuple(tensor.shape), dtype, "analog" if analog else "exact", escape(name), weight)
         entries.append(entry)
         seen[identity] = entry
         if analog:

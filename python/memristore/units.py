@@ -50,8 +50,6 @@ def parse_time(time: Time) -> float:
     SpecError
         If the time is negative, not finite, or not understood.
     """
-    if isinstance(time, bool) or not isinstance(time, (int, float, str)):
-        raise SpecError(f"a time is seconds or a string such as '1 year', not {time!r}")
     if isinstance(time, str):
         match = _PATTERN.fullmatch(time)
         if match is None:
@@ -63,7 +61,10 @@ def parse_time(time: Time) -> float:
             raise SpecError(f"unknown unit in the time {time!r}; units are {', '.join(SECONDS)}")
         seconds = float(match[1]) * SECONDS[unit]
     else:
-        seconds = float(time)
+        try:
+            seconds = math.nan if isinstance(time, bool) else float(time)
+        except (TypeError, ValueError):
+            raise SpecError(f"a time is seconds or a string such as '1 year', not {time!r}") from None
     if not math.isfinite(seconds) or seconds < 0:
         raise SpecError(f"a time must be finite and not negative, not {time!r}")
     return seconds

@@ -79,13 +79,13 @@ def test_trials(layer: nn.Linear) -> None:
     assert found.cells_per_weight == stored.cells_per_weight
     assert found.metric == Metric(name="total")
     assert len(found.stored) == 3
-    # Trial 0 is the array given; trial k is another array with the derived seed, read by event k, at every time.
+    # Trial 0 is the array given; trial k is another array with the derived seed, each read by its own event.
     again = ms.prepare(layer, SPEC)
     for trial in range(3):
         array = stored if trial == 0 else again.program(seed=key(7, "trial", trial))
-        for at in (DAY, 0.0):
+        for index, at in enumerate((DAY, 0.0)):
             probe = nn.Linear(16, 16)
-            array.load_into(probe, at=at, event=trial)
+            array.load_into(probe, at=at, event=2 * trial + index)
             assert found.at(at).values[trial] == total(probe)
     assert len(set(found.at("1 day").values)) == 3
     # What is prepared once, and the number of threads, change nothing.

@@ -44,7 +44,6 @@ def names(variants: bool = True) -> list[str]:
     return out
 
 
-@functools.lru_cache(maxsize=64)
 def get(name: str) -> Device:
     """Return a device by name.
 
@@ -67,6 +66,11 @@ def get(name: str) -> Device:
         raise DeviceError(f"a device is named by a string, not {name!r}")
     if name.endswith(".toml"):
         return _parse(_read(Path(name)), Path(name).name, None)
+    return _built_in(name)
+
+
+@functools.lru_cache(maxsize=64)
+def _built_in(name: str) -> Device:
     base, _, variant = name.partition("/")
     if base not in _files():
         raise DeviceError(

@@ -90,6 +90,8 @@ class Device:
         Probabilities of cells stuck at stuck_states[0] and [1].
     pulse : PulseModel, optional
         What program-and-verify needs.
+    samples : int
+        Measured writes behind each spread (0: not said); tails beyond them are extrapolated.
     time_data : bool
         False where no data on time exist, so that states are taken as constant.
 
@@ -124,6 +126,7 @@ class Device:
     stuck_high: float = 0.0
     stuck_states: tuple[float, float] | None = None
     pulse: PulseModel | None = None
+    samples: int = 0
     time_data: bool = True
     notes: str = ""
 
@@ -247,7 +250,8 @@ class Device:
             elif isinstance(value, PulseModel):
                 out[item.name] = dataclasses.asdict(value)
             elif isinstance(value, tuple):
-                out[item.name] = list(value)
+                # JSON has no infinity: None stands for a side without limit.
+                out[item.name] = [v if math.isfinite(v) else None for v in value]
             elif value is not None:
                 out[item.name] = value
         return out
@@ -312,7 +316,7 @@ def device_from_dict(data: Any, where: str = "device") -> Device:
         for key in _PAIRS:
             if given.get(key) is not None:
                 low, high = given[key]
-                given[key] = (float(low), float(high))
+                given[key] = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
         if given.get("pulse") is not None:
             given["pulse"] = PulseModel(**given["pulse"])
         return Device(**given)

@@ -79,6 +79,8 @@ class _Tally:
     """What the trials gave at one read time."""
 
     at_seconds: float
+    index: int
+    count: int
     values: list[float] = field(default_factory=list)
     bits_raw_errors: int = 0
     words_corrected: int = 0
@@ -88,7 +90,9 @@ class _Tally:
         self, array: StoredModel, probe: nn.Module, metric: Callable[[nn.Module], float], trial: int, threads: int
     ) -> None:
         """Read an array, judge what came back, count what went wrong."""
-        found = array.read(at=self.at_seconds, event=trial, threads=threads)
+        # Each time has an event of its own: reads a year apart do not share their read noise.
+        event = trial * self.count + self.index
+        found = array.read(at=self.at_seconds, event=event, threads=threads)
         _load(probe, found.state_dict)
         self.values.append(_judge(metric, probe, f"in trial {trial} after {format_time(self.at_seconds)}"))
         self.bits_raw_errors += int(found.report.bits_raw_errors)
@@ -133,7 +137,8 @@ def evaluate(
     """Judge a stored network over independent programmings, reads and times.
 
     Trial 0 reads `stored` itself. Trial k programs a fresh array from `model` with a seed derived from that of
-    `stored`, and reads it with event k. All read times of a trial belong to the same array: a trajectory.
+    `stored`, and reads it once at each time. All read times of a trial belong to the same array, a trajectory;
+    each read has an event, hence read noise, of its own (k * number of times + index of the time).
 
     Parameters
     ----------
@@ -194,7 +199,7 @@ def evaluate(
             "another network; give the model that was stored, or trials=1"
         )
     kept: list[StoredModel] = []
-    tallies = [_Tally(at_seconds=time) for time in times]
+    tallies = [_Tally(at_seconds=time, index=i, count=len(times)) for i, time in enumerate(times)]
     with tqdm(total=trials * len(times), desc=scheme, leave=False, disable=None if progress else True) as bar:
         for trial in range(trials):
             array = stored

@@ -87,29 +87,38 @@ class Density:
         edges = np.linspace(start, stop, _BINS * (stop - start) + 1)
         counts = np.histogram(np.clip(position, start, stop), bins=edges)[0].astype(np.float64)
         grid = 0.5 * (edges[1:] + edges[:-1])
-        centre = _AT_ZERO if lo >= 0 else round(float(np.clip(position.mean(), 0.0, 1.0)) * 254)
-        distance = np.abs(grid - _centre(centre, lo, hi))
-        total = counts.sum()
-        best, chosen = -total * np.log(grid.size), _FLAT
-        seen = counts > 0
+        middle = round(float(np.clip(np.median(position), 0.0, 1.0)) * 254)
+        # Values of one sign may pile up at zero, or lie about a middle of their own.
+        centres = (middle,) if lo < 0 < hi else (_AT_ZERO, middle)
+        found = [_likeliest(grid, counts, c, lo, hi) for c in centres]
+        best = int(np.argmax([likelihood for likelihood, _ in found]))
+        return cls(centres[best], found[best][1] | (_LOWER if lower else 0) | (_UPPER if upper else 0))
 
-        def likelihoods(shape: float, widths: npt.NDArray[np.int64]) -> F64:
-            energy = -np.power(distance / _WIDTHS[widths, None], shape)
-            energy -= energy.max(axis=1, keepdims=True)
-            out: F64 = (energy[:, seen] * counts[seen]).sum(axis=1) - total * np.log(np.exp(energy).sum(axis=1))
-            return out
 
-        for s, shape in enumerate(_SHAPES):
-            # The likelihood has one peak in the scale: every fourth first, then those around the best.
-            coarse = np.arange(0, _WIDTHS.size, 4)
-            middle = int(coarse[np.argmax(likelihoods(shape, coarse))])
-            widths = np.arange(max(middle - 3, 0), min(middle + 4, _WIDTHS.size))
-            found = likelihoods(shape, widths)
-            k = int(np.argmax(found))
-            # More than rounding is required of a better member.
-            if found[k] > best + 1e-6 * total:
-                best, chosen = float(found[k]), int(widths[k]) + 64 * s
-        return cls(centre, chosen | (_LOWER if lower else 0) | (_UPPER if upper else 0))
+def _likeliest(grid: F64, counts: F64, centre: int, lo: float, hi: float) -> tuple[float, int]:
+    """Best log-likelihood of counts on a grid of window positions about a centre, and its shape code."""
+    distance = np.abs(grid - _centre(centre, lo, hi))
+    total = counts.sum()
+    best, chosen = -float(total * np.log(grid.size)), _FLAT
+    seen = counts > 0
+
+    def likelihoods(shape: float, widths: npt.NDArray[np.int64]) -> F64:
+        energy = -np.power(distance / _WIDTHS[widths, None], shape)
+        energy -= energy.max(axis=1, keepdims=True)
+        out: F64 = (energy[:, seen] * counts[seen]).sum(axis=1) - total * np.log(np.exp(energy).sum(axis=1))
+        return out
+
+    for s, shape in enumerate(_SHAPES):
+        # The likelihood has one peak in the scale: every fourth first, then those around the best.
+        coarse = np.arange(0, _WIDTHS.size, 4)
+        middle = int(coarse[np.argmax(likelihoods(shape, coarse))])
+        widths = np.arange(max(middle - 3, 0), min(middle + 4, _WIDTHS.size))
+        found = likelihoods(shape, widths)
+        k = int(np.argmax(found))
+        # More than rounding is required of a better member.
+        if found[k] > best + 1e-6 * total:
+            best, chosen = float(found[k]), int(widths[k]) + 64 * s
+    return best, chosen
 
 
 def _centre(code: int, lo: float, hi: float) -> float:

@@ -37,14 +37,19 @@ class Differential(Mapper):
     def __post_init__(self) -> None:
         check_clip(self.name, self.clip)
 
-    def edges(self, low: float, high: float, centre: float, share: float) -> tuple[float, float]:
-        reach = share * max(-low, high)
-        return -reach, reach
+    def edges(self, low: float, high: float, centre: float, reach: float) -> tuple[float, float]:
+        edge = min(reach, max(-low, high))
+        return -edge, edge
+
+    def frame(self, lo: float, hi: float) -> PlaneParams:
+        rounded = super().frame(lo, hi)
+        # Symmetric, so that the middle of the window is the value zero.
+        return rounded if rounded.constant else PlaneParams(-0.5 * rounded.width, rounded.width, rounded.density)
 
     def targets(self, values: F32, params: PlaneParams, device: Device, threads: int = 0) -> list[F32]:
         positive, negative = np.empty_like(values), np.empty_like(values)
         _core.differential(values, positive, negative, threads)
-        return [place(part, 0.0, params.hi, device, threads) for part in (positive, negative)]
+        return [place(part, 0.0, 0.5 * params.width, device, threads) for part in (positive, negative)]
 
     def soft(self, reads: Sequence[F32]) -> F32:
         return reads[0] - reads[1]

@@ -37,7 +37,7 @@ class Linear(Mapper):
         check_clip(self.name, self.clip)
 
     def targets(self, values: F32, params: PlaneParams, device: Device, threads: int = 0) -> list[F32]:
-        return [place(values, params.lo, params.hi, device, threads)]
+        return [place(values, params.lo, params.width, device, threads)]
 
     def soft(self, reads: Sequence[F32]) -> F32:
         return reads[0]
@@ -81,13 +81,14 @@ def positions_to_targets(position: F64, device: Device) -> F64:
     return np.interp(position, np.linspace(0.0, 1.0, table.size), table)
 
 
-def place(values: F32, lo: float, hi: float, device: Device, threads: int = 0) -> F32:
-    """Map values, shape (n,), of the window [lo, hi] to targets; values outside go to its edges."""
+def place(values: F32, lo: float, width: float, device: Device, threads: int = 0) -> F32:
+    """Map values, shape (n,), of the window from `lo` to `lo` + `width` to targets; values outside go to its edges."""
+    # Subtracted first: in a narrow window far from zero the product would cancel.
+    offset = values if lo == 0.0 else values - np.float32(lo)
     out = np.empty_like(values)
-    scale = 1.0 / (hi - lo)
     table = _inverse_response(device)
     if table is None:
-        _core.affine(values, scale, -lo * scale, 0.0, 1.0, out, threads)
+        _core.affine(offset, 1.0 / width, 0.0, 0.0, 1.0, out, threads)
     else:
-        _core.lookup(values, table, lo, scale * (table.size - 1), False, out, threads)
+        _core.lookup(offset, table, 0.0, (table.size - 1) / width, False, out, threads)
     return out

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -30,8 +31,8 @@ SAMPLE: Final[int] = 32768
 # Decoding tables are rounded to this share of their window: far below any cell's noise, far above the last-bit
 # differences between mathematical libraries, so that decoded bits agree between machines.
 _GRAIN: Final[float] = 2.0**-20
-# Shape code that marks a constant: a flat prior with every other bit set, which no fit gives.
-_CONSTANT: Final[bytes] = b"\xff\xff"
+# Windows narrower than this are constants: the kernels' float32 cannot hold the inverse of their width.
+_NARROWEST: Final[float] = 1e-36
 # Grid of the window search, and values kept one by one at each end of a sample.
 _COARSE: Final[tuple[int, int]] = (257, 129)
 _EXTREMES: Final[int] = 32
@@ -39,52 +40,61 @@ _EXTREMES: Final[int] = 32
 
 @dataclass(frozen=True)
 class PlaneParams:
-    """Side information of one plane: 56 bits. Window edges are bfloat16, so the encoder uses what the decoder reads.
+    """Side information of one plane: 72 bits, rounded so that the encoder uses what the decoder reads.
 
     Parameters
     ----------
-    lo, hi : float
-        Values that the window's edges stand for; ``lo == hi`` for a constant stream, which needs no cells.
+    lo : float
+        Value that the window's lower edge stands for; a float32 number, so that narrow windows far from zero exist.
+    width : float
+        Values from lower to upper edge; a bfloat16 number. 0 for a constant stream, which needs no cells.
     density : Density
         The prior of the values in the window.
     """
 
     lo: float
-    hi: float
+    width: float
     density: Density
 
-    BYTES: ClassVar[int] = 7
+    BYTES: ClassVar[int] = 9
+
+    @property
+    def hi(self) -> float:
+        """Value that the window's upper edge stands for."""
+        return self.lo + self.width
+
+    @property
+    def constant(self) -> bool:
+        """Whether the stream is one value throughout."""
+        return self.width == 0.0
 
     def to_bytes(self) -> bytes:
-        """Pack: bfloat16 lo, bfloat16 hi, centre (8 bits), shape code (16 bits); a constant as float32 and a mark."""
-        if self.lo == self.hi:
-            return np.array([self.lo], dtype="<f4").tobytes() + bytes([0]) + _CONSTANT
-        edges = np.array([self.lo, self.hi], dtype="<f4").view("<u4") >> 16
-        return edges.astype("<u2").tobytes() + bytes(
-            [self.density.centre, self.density.code & 255, self.density.code >> 8]
-        )
+        """Pack: float32 lo, bfloat16 width, centre (8 bits), shape code (16 bits)."""
+        edges = np.array([self.lo, self.width], dtype="<f4")
+        width = (edges[1:].view("<u4") >> 16).astype("<u2")
+        shape = bytes([self.density.centre, self.density.code & 255, self.density.code >> 8])
+        return edges[:1].tobytes() + width.tobytes() + shape
 
     @classmethod
     def from_bytes(cls, data: bytes) -> PlaneParams:
-        """Unpack; any seven bytes give valid parameters, since bit errors happen."""
-        if data[5:] == _CONSTANT:
-            value = float(np.frombuffer(data[:4], dtype="<f4")[0])
-            value = value if math.isfinite(value) else 0.0
-            return cls(value, value, Density())
-        edges = (np.frombuffer(data[:4], dtype="<u2").astype("<u4") << 16).view("<f4")
-        lo, hi = (float(e) if math.isfinite(e) else 0.0 for e in edges)
-        return cls(lo, max(lo, hi), Density(data[4], data[5] + 256 * data[6]))
+        """Unpack; any nine bytes give valid parameters, since bit errors happen."""
+        lo = float(np.frombuffer(data[:4], dtype="<f4")[0])
+        width = float((np.frombuffer(data[4:6], dtype="<u2").astype("<u4") << 16).view("<f4")[0])
+        if not (math.isfinite(lo) and math.isfinite(width) and width >= _NARROWEST):
+            return cls(lo if math.isfinite(lo) else 0.0, 0.0, Density())
+        return cls(lo, width, Density(data[6], data[7] + 256 * data[8]))
 
-
-def outward(lo: float, hi: float) -> tuple[float, float]:
-    """Round window edges outward to bfloat16."""
-    edges = np.array([lo, hi], dtype=np.float32).view(np.uint32)
-    cut = (edges & np.uint32(0xFFFF0000)).view(np.float32)
-    step = ((edges & np.uint32(0xFFFF0000)) + np.uint32(0x10000)).view(np.float32)
-    low = float(cut[0]) if cut[0] <= lo else float(step[0])
-    high = float(cut[1]) if cut[1] >= hi else float(step[1])
-    top = float(np.array([0x7F7F0000], dtype=np.uint32).view(np.float32)[0])
-    return max(low, -top), min(high, top)
+    @classmethod
+    def around(cls, lo: float, hi: float) -> PlaneParams:
+        """Return the narrowest window that holds [lo, hi]; a constant where that is narrower than 1e-36."""
+        edge = np.float32(lo)
+        if float(edge) > lo:
+            edge = np.nextafter(edge, np.float32(-np.inf))
+        width = np.array([min(hi - float(edge), 3.3e38)], dtype=np.float32)
+        if width[0] < _NARROWEST:
+            return cls(float(np.float32(0.5 * lo + 0.5 * hi)), 0.0, Density())
+        bits = (width.view(np.uint32) + np.uint32(0xFFFF)) & np.uint32(0xFFFF0000)
+        return cls(float(edge), float(bits.view(np.float32)[0]), Density())
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,15 +136,19 @@ class Mapper(Configurable):
         """Mean and spread of the soft value at window positions, shape (k,)."""
         raise NotImplementedError
 
-    def edges(self, low: float, high: float, centre: float, share: float) -> tuple[float, float]:
-        """Window edges when `share` of the extent [low, high] is kept. Values of one sign keep their inner edge."""
+    def edges(self, low: float, high: float, centre: float, reach: float) -> tuple[float, float]:
+        """Window edges that keep what lies within `reach` of the centre. Values of one sign keep their inner edge."""
         if low >= 0:
-            low = 0.0 if low < 0.02 * high else low
-            return low, low + share * (high - low)
+            inner = 0.0 if low < 0.02 * high else low
+            return inner, min(high, inner + reach)
         if high <= 0:
-            high = 0.0 if high > 0.02 * low else high
-            return high - share * (high - low), high
-        return centre - share * (centre - low), centre + share * (high - centre)
+            inner = 0.0 if high > 0.02 * low else high
+            return max(low, inner - reach), inner
+        return max(low, centre - reach), min(high, centre + reach)
+
+    def frame(self, lo: float, hi: float) -> PlaneParams:
+        """Round window edges to what side information holds."""
+        return PlaneParams.around(lo, hi)
 
     def window(
         self, values: F32, channel: Channel, planes: int = 1, decoder: str = "mmse", clip_cost: float = 1.0
@@ -144,22 +158,34 @@ class Mapper(Configurable):
         `clip_cost` weighs squared clipping errors against noise.
         """
         low, high = float(values.min()), float(values.max())
-        if low == high:
-            return PlaneParams(low, low, Density())
         sample = strided_sample(values, SAMPLE)
-        if self.clip is None:
-            edges = self.edges(low, high, float(sample.mean(dtype=np.float64)), 1.0)
-        else:
-            edges = self._search(sample, low, high, values.size, channel, planes, decoder, clip_cost)[0]
-        lo, hi = outward(*edges)
-        return PlaneParams(lo, hi, Density.fit(sample, lo, hi))
+        if high - low < _NARROWEST:
+            return PlaneParams.around(low, high)
+        edges = self._search(sample, low, high, values.size, channel, planes, decoder, clip_cost)[0]
+        plain = self.frame(*edges)
+        return dataclasses.replace(plain, density=Density.fit(sample, plain.lo, plain.hi))
 
     def distortion(self, values: F32, channel: Channel, planes: int = 1, decoder: str = "mmse") -> float:
         """Predicted mean squared error per value in the window that :meth:`window` would choose."""
         low, high = float(values.min()), float(values.max())
-        if low == high:
+        if high - low < _NARROWEST:
             return 0.0
         return self._search(strided_sample(values, SAMPLE), low, high, values.size, channel, planes, decoder)[1]
+
+    def _candidates(self, values: F64, weights: F64, low: float, high: float) -> list[F64]:
+        """Families of windows to try, shape (k, 2) each, from narrow to wide."""
+        # Medians, not means: one outlier must move neither the centre nor the unit.
+        centre = float(values[np.searchsorted(np.cumsum(weights), 0.5)])
+        families = [_family(lambda reach: self.edges(low, high, centre, reach), self.clip, values, weights, low, high)]
+        if isinstance(self.clip, str) and (low > 0.02 * high if low > 0 else high < 0.02 * low):
+            # Values of one sign that do not reach zero may pile up at their inner edge or lie about a middle.
+            families.append(
+                _family(
+                    lambda reach: (max(low, centre - reach), min(high, centre + reach)),
+                    self.clip, values, weights, low, high, centre,
+                )
+            )  # fmt: skip
+        return families
 
     def _search(
         self,
@@ -172,23 +198,13 @@ class Mapper(Configurable):
         decoder: str,
         clip_cost: float = 1.0,
     ) -> tuple[tuple[float, float], float]:
-        """Best window edges among the shares tried, and the error predicted for them."""
+        """Best window edges among the reaches tried, and the error predicted for them."""
         values, weights = _condense(sample)
-        centre = float(np.sum(values * weights))
-        if isinstance(self.clip, str):
-            shares = np.geomspace(0.1, 1.0, 25)
-        elif self.clip is None:
-            shares = np.ones(1)
-        else:
-            spread = math.sqrt(float(np.sum(weights * np.square(values - (centre if low < 0 < high else 0.0)))))
-            extent = max(high - centre, centre - low) if low < 0 < high else max(abs(low), abs(high))
-            shares = np.array([min(1.0, max(self.clip * spread / extent, 1e-3))])
         seen = _seen(self, channel, planes, *_COARSE)
 
-        def judge(tried: F64) -> tuple[F64, F64]:
-            edges = np.array([self.edges(low, high, centre, float(share)) for share in tried])
+        def judge(edges: F64) -> F64:
             lo, span = edges[:, :1], edges[:, 1:] - edges[:, :1]
-            # Rows are shares, columns values. `true` may lie outside the window, `position` never does.
+            # Rows are windows, columns values. `true` may lie outside the window, `position` never does.
             true = (values - lo) / span
             position = np.clip(true, 0.0, 1.0)
             if decoder == "inverse" or seen.noiseless:
@@ -198,16 +214,21 @@ class Mapper(Configurable):
                 error = seen.posterior_variance(position, true, weights)
             # The sample may miss the extremes, which the window must answer for with their true weight 1/n.
             missed = np.square(np.maximum(edges[:, 0] - low, 0.0)) + np.square(np.maximum(high - edges[:, 1], 0.0))
-            return edges, np.square(span[:, 0]) * error + missed / n
+            errors: F64 = np.square(span[:, 0]) * error + missed / n
+            return errors
 
-        edges, errors = judge(shares[::3])
-        best = int(np.argmin(errors))
-        if shares.size > 1:
+        best: tuple[tuple[float, float], float] | None = None
+        for family in self._candidates(values, weights, low, high):
             # The error has one valley: its neighbourhood is looked at closely.
-            near = shares[max(3 * best - 2, 0) : 3 * best + 3]
-            edges, errors = judge(near)
-            best = int(np.argmin(errors))
-        return (float(edges[best, 0]), float(edges[best, 1])), float(errors[best])
+            middle = 3 * int(np.argmin(judge(family[::3])))
+            near = family[max(middle - 2, 0) : middle + 3]
+            errors = judge(near)
+            k = int(np.argmin(errors))
+            if best is None or errors[k] < best[1]:
+                best = ((float(near[k, 0]), float(near[k, 1])), float(errors[k]))
+        if best is None:
+            raise RuntimeError("no window was tried")
+        return best
 
     def table(self, params: PlaneParams, channel: Channel, planes: int, decoder: str) -> Table:
         """Decoding table for the mean of `planes` soft reads.
@@ -223,7 +244,7 @@ class Mapper(Configurable):
             Posterior mean under the prior, or the inverse of the mean response (unbiased, extrapolating).
         """
         seen = _seen(self, channel, planes, KNOTS, POSITIONS)
-        span = params.hi - params.lo
+        span = params.width
         if decoder not in ("mmse", "inverse"):
             raise SpecError(f"unknown decoder {decoder!r}; there are 'mmse' and 'inverse'")
         # Without noise the posterior mean is the inverse.
@@ -236,6 +257,38 @@ class Mapper(Configurable):
             position = seen.posterior_mean(*params.density.masses(POSITIONS, params.lo, params.hi))
         inv_step = (KNOTS - 1) / (stop - start) if stop > start else 1.0
         return Table(_rounded(params.lo, span, position), start, inv_step, inverted)
+
+
+def _family(
+    edges: Callable[[float], tuple[float, float]],
+    clip: float | str | None,
+    values: F64,
+    weights: F64,
+    low: float,
+    high: float,
+    centre: float | None = None,
+) -> F64:
+    """Windows of rising reach about one centre, or the one that `clip` asks for."""
+    inner, outer = edges(math.inf)
+    one_sided = centre is None and (low >= 0 or high <= 0)
+    if one_sided:
+        origin = inner if low >= 0 else outer
+        full = outer - inner
+    else:
+        origin = float(values[np.searchsorted(np.cumsum(weights), 0.5)])
+        full = max(outer - origin, origin - inner)
+    if clip is None:
+        reaches = np.array([full])
+    elif isinstance(clip, str):
+        distance = np.abs(values - origin)
+        rank = np.argsort(distance, kind="stable")
+        unit = float(distance[rank][np.searchsorted(np.cumsum(weights[rank]), 0.68)])
+        reaches = np.geomspace(max(min(unit, full), 1e-6 * full), full, 25)
+    else:
+        about = 0.0 if one_sided else float(np.sum(weights * values))
+        spread = math.sqrt(float(np.sum(weights * np.square(values - about))))
+        reaches = np.array([min(full, max(clip * spread - (abs(origin) if one_sided else 0.0), 1e-3 * full))])
+    return np.array([edges(float(reach)) for reach in reaches])
 
 
 def _rounded(lo: float, span: float, position: F64) -> F32:

@@ -55,6 +55,7 @@ class AdaptiveRange(Protection):
     """
 
     name: ClassVar[str] = "adaptive-range"
+    bits_per_value: ClassVar[float] = 1.0
     #: Settings that the contract tests try.
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"threshold": 1.0})
     threshold: float | str = "auto"

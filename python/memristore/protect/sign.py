@@ -26,6 +26,7 @@ class Sign(Protection):
     """
 
     name: ClassVar[str] = "sign"
+    bits_per_value: ClassVar[float] = 1.0
 
     def encode(self, payload: Payload, context: Context) -> Payload:
         """Split every analog stream; bit streams pass."""

@@ -27,8 +27,9 @@ class Sparsity(Protection):
     ----------
     when : {"pays", "always"}
         ``"pays"`` splits a stream only if that lowers its number of cells: a dropped value saves the cells of its
-        planes, a bit of the mask costs those of a coded bit (1.125 on single-level cells with SECDED). With one cell
-        per value that needs about 82 % of zeros; below, zeros are stored as values and come back with noise.
+        planes and of the sign and flag bits that later protections would give it, a bit of the mask costs those of a
+        coded bit (1.125 on single-level cells with SECDED). Unsplit zeros are stored as values and come back with
+        noise. With one cell per value and nothing else, masks pay from about 82 % of zeros.
         ``"always"`` splits every stream that holds a zero: more cells, but exact zeros.
 
     Raises
