@@ -32,7 +32,7 @@ Threads::Threads(int requested, std::size_t chunks) {
     const int free = most - busy.load();
     wanted = free > 1 ? free : 1;
   }
-  const std::size_t worth = (chunks + 1) / 2;
+  const std::size_t worth = chunks < 4 ? 1 : chunks / 4;
   count_ = static_cast<std::size_t>(wanted) > worth ? static_cast<int>(worth) : wanted;
   busy.fetch_add(count_);
 }

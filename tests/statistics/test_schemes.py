@@ -159,3 +159,34 @@ def test_level_errors_agree_with_closed_form_and_simulation(snr_db, cells):
     )
     expected = wanted * words.size * 64
     assert abs(wrong - expected) < 6 * np.sqrt(expected) + 0.03 * expected
+
+
+@pytest.mark.parametrize(
+    ("name", "volt", "first", "span", "mean", "write", "cell"),
+    [
+        ("pcm-partial-reset", 2.35, 2.35, 0.60, 4.961, 0.021, 0.0),
+        ("pcm-partial-reset", 2.50, 2.35, 0.60, 5.317, 0.175, 0.0),
+        ("pcm-partial-reset", 2.95, 2.35, 0.60, 6.380, 0.054, 0.0),
+        ("pcm-partial-set", 0.70, 0.70, 0.55, None, 0.008, 0.136),
+        ("pcm-partial-set", 0.94, 0.70, 0.55, None, 0.041, 0.130),
+        ("pcm-partial-set", 1.18, 0.70, 0.55, None, 0.036, 0.097),
+        ("pcm-partial-set/pooled", 0.78, 0.70, 0.55, 5.654, 0.043, None),
+        ("pcm-partial-set/pooled", 1.10, 0.70, 0.55, 5.140, 0.032, None),
+        ("pcm-partial-set/device-4", 0.78, 0.70, 0.60, 5.429, 0.039, 0.0),
+        ("pcm-partial-set/device-4", 1.18, 0.70, 0.60, 4.816, 0.031, 0.0),
+    ],
+)
+def test_level_tables_are_the_measured_ones(name, volt, first, span, mean, write, cell):
+    """Against the published tables, to half of their last digit and the rounding of a root mean square."""
+    device = ms.devices.get(name)
+    x = (volt - first) / span
+    for curve, wanted in ((device.response, mean), (device.write, write), (device.cell, cell)):
+        if wanted is not None:
+            assert float(curve(x)) == pytest.approx(wanted, abs=0.0035), curve
+
+
+@pytest.mark.parametrize(("volt", "spread"), [(0.78, 0.047), (0.86, 0.069), (1.10, 0.071), (1.18, 0.080)])
+def test_pooled_spread_is_the_measured_one(volt, spread):
+    device = ms.devices.get(POOLED)
+    x = (volt - 0.70) / 0.55
+    assert float(np.hypot(device.write(x), device.cell(x))) == pytest.approx(spread, abs=0.001)
