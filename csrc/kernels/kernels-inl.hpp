@@ -24,14 +24,20 @@ inline FaultLimits fault_limits(const Device& d) {
   return {static_cast<std::uint32_t>(low < top ? low : top), static_cast<std::uint32_t>(both < top ? both : top),
           both > 0.0};
 }
-inline void quad_faults(const FaultLimits& limits, const Keys& keys, std::uint64_t group, int part, M low[4],
-                        M high[4]) {
-  U w[4];
-  quad_words(keys, {memristore::kPurposeFault, 0}, group, part, w);
+constexpr Draw kFaultDraw = {memristore::kPurposeFault, 0};
+inline void quad_faults(const FaultLimits& limits, const U w[4], M low[4], M high[4]) {
   for (int i = 0; i < 4; ++i) {
     low[i] = less_u(w[i], setu(limits.low));
     high[i] = andnot(low[i], less_u(w[i], setu(limits.both)));
   }
+}
+
+// 1 where stuck low, 2 where stuck high, else 0.
+inline void quad_fault_codes(const FaultLimits& limits, const U w[4], F code[4]) {
+  M low[4];
+  M high[4];
+  quad_faults(limits, w, low, high);
+  for (int i = 0; i < 4; ++i) code[i] = select(low[i], set(1.0F), select(high[i], set(2.0F), set(0.0F)));
 }
 
 inline bool present(const Curve& c) { return c.form != memristore::kZero; }
@@ -40,28 +46,32 @@ inline void clip4(const Device& d, F x[4]) {
   for (int w = 0; w < 4; ++w) x[w] = min(max(x[w], set(d.clip_lo)), set(d.clip_hi));
 }
 
-inline void add_noise(const Curve& curve, const F x[4], const F l[4], const Keys& keys, Draw draw, std::uint64_t group,
-                      int part, F state[4]) {
+inline void add_noise(const Curve& curve, const F x[4], const F l[4], const U words[4], F state[4]) {
   if (!present(curve)) return;
   F z[4];
   F s[4];
-  quad_normals(keys, draw, group, part, z);
+  normals_of(words, z);
   evaluate(curve, x, l, s);
   for (int w = 0; w < 4; ++w) state[w] = fma(s[w], z[w], state[w]);
 }
 
-inline void quad_program(const Device& d, const FaultLimits& limits, const Keys& keys, std::uint32_t event,
-                         std::uint64_t group, int part, const F x[4], F state[4]) {
+inline void add_program_draws(const Device& d, const FaultLimits& limits, std::uint32_t event, Draws& draws) {
+  draws.add(present(d.cell_std), kCell, {memristore::kPurposeCell, 0});
+  draws.add(present(d.write_std), kWrite, {memristore::kPurposeWrite, event});
+  draws.add(limits.possible, kFault, kFaultDraw);
+}
+
+inline void quad_program(const Device& d, const FaultLimits& limits, const Quad& quad, const F x[4], F state[4]) {
   F l[4] = {x[0], x[1], x[2], x[3]};
   if (needs_log(d.response) || needs_log(d.write_std) || needs_log(d.cell_std)) log2_floor(x, l);
   evaluate(d.response, x, l, state);
-  add_noise(d.cell_std, x, l, keys, {memristore::kPurposeCell, 0}, group, part, state);
-  add_noise(d.write_std, x, l, keys, {memristore::kPurposeWrite, event}, group, part, state);
+  add_noise(d.cell_std, x, l, quad[kCell], state);
+  add_noise(d.write_std, x, l, quad[kWrite], state);
   clip4(d, state);
   if (limits.possible) {
     M low[4];
     M high[4];
-    quad_faults(limits, keys, group, part, low, high);
+    quad_faults(limits, quad[kFault], low, high);
     for (int w = 0; w < 4; ++w) state[w] = select(low[w], set(d.stuck_lo), select(high[w], set(d.stuck_hi), state[w]));
   }
 }
@@ -75,10 +85,10 @@ inline void ageing_argument(const Device& d, const F programmed[4], F u[4], F l[
     for (int w = 0; w < 4; ++w) l[w] = u[w];
 }
 
-inline void drift_exponent(const Device& d, const Keys& keys, std::uint64_t group, int part, const F u[4], const F l[4],
-                           F nu[4]) {
+constexpr Draw kDriftDraw = {memristore::kPurposeDrift, 0};
+inline void drift_exponent(const Device& d, const U words[4], const F u[4], const F l[4], F nu[4]) {
   evaluate(d.drift_mean, u, l, nu);
-  add_noise(d.drift_std, u, l, keys, {memristore::kPurposeDrift, 0}, group, part, nu);
+  add_noise(d.drift_std, u, l, words, nu);
   for (int w = 0; w < 4; ++w) nu[w] = floats(bits(nu[w]) & setu(0x7FFFFFFFU));
 }
 
@@ -96,48 +106,62 @@ inline bool relaxes(const Device& d, const ReadTime& t) {
   return t.relax_mean != 0.0F || (t.relax_scale != 0.0F && present(d.relax_std));
 }
 
+inline bool reads_noise(const Device& d, const ReadTime& t) { return t.read_scale != 0.0F && present(d.read_std); }
+
+inline void add_drift_draws(const Device& d, const ReadTime& t, const FaultLimits& limits, Draws& draws) {
+  draws.add(drifts(d, t) && present(d.drift_std), kDrift, kDriftDraw);
+  draws.add(drifts(d, t) && limits.possible, kFault, kFaultDraw);
+}
+inline void add_relax_draws(const Device& d, const ReadTime& t, const FaultLimits& limits, Draws& draws) {
+  draws.add(relaxes(d, t), kRelax, {memristore::kPurposeRelax, 0});
+  draws.add(relaxes(d, t) && limits.possible, kFault, kFaultDraw);
+}
+inline void add_ageing_draws(const Device& d, const ReadTime& t, const FaultLimits& limits, Draw read, Draws& draws) {
+  add_drift_draws(d, t, limits, draws);
+  add_relax_draws(d, t, limits, draws);
+  draws.add(reads_noise(d, t), kRead, read);
+}
+
 // out keeps the programmed state where the cell is stuck.
-inline void hold_stuck(const FaultLimits& limits, const Keys& keys, std::uint64_t group, int part,
-                       const F programmed[4], F out[4]) {
+inline void hold_stuck(const FaultLimits& limits, const Quad& quad, const F programmed[4], F out[4]) {
   if (!limits.possible) return;
   M low[4];
   M high[4];
-  quad_faults(limits, keys, group, part, low, high);
+  quad_faults(limits, quad[kFault], low, high);
   for (int w = 0; w < 4; ++w) out[w] = select(low[w] | high[w], programmed[w], out[w]);
 }
 
-inline void quad_drift(const Device& d, const ReadTime& t, const FaultLimits& limits, const Keys& keys,
-                       std::uint64_t group, int part, const F programmed[4], const F u[4], const F l[4], F state[4]) {
+inline void quad_drift(const Device& d, const ReadTime& t, const FaultLimits& limits, const Quad& quad,
+                       const F programmed[4], const F u[4], const F l[4], F state[4]) {
   for (int w = 0; w < 4; ++w) state[w] = programmed[w];
   if (!drifts(d, t)) return;
   F nu[4];
-  drift_exponent(d, keys, group, part, u, l, nu);
+  drift_exponent(d, quad[kDrift], u, l, nu);
   for (int w = 0; w < 4; ++w) state[w] = drifted(d, t.log2_age, nu[w], state[w]);
-  hold_stuck(limits, keys, group, part, programmed, state);
+  hold_stuck(limits, quad, programmed, state);
 }
 
-inline void quad_relax(const Device& d, const ReadTime& t, const FaultLimits& limits, const Keys& keys,
-                       std::uint64_t group, int part, const F u[4], const F l[4], F state[4]) {
+inline void quad_relax(const Device& d, const ReadTime& t, const FaultLimits& limits, const Quad& quad, const F u[4],
+                       const F l[4], F state[4]) {
   if (!relaxes(d, t)) return;
   F before[4];
   F z[4];
   F s[4];
   evaluate(d.relax_std, u, l, s);
-  quad_normals(keys, {memristore::kPurposeRelax, 0}, group, part, z);
+  normals_of(quad[kRelax], z);
   for (int w = 0; w < 4; ++w) {
     before[w] = state[w];
     state[w] = fma(s[w] * set(t.relax_scale), z[w], state[w] + set(t.relax_mean));
   }
   if (d.domain == memristore::kConductance) clip4(d, state);
-  hold_stuck(limits, keys, group, part, before, state);
+  hold_stuck(limits, quad, before, state);
 }
 
-inline void quad_read(const Device& d, const ReadTime& t, const Keys& keys, Draw draw, std::uint64_t group, int part,
-                      const F u[4], const F l[4], F state[4]) {
-  if (present(d.read_std) && t.read_scale != 0.0F) {
+inline void quad_read(const Device& d, const ReadTime& t, const Quad& quad, const F u[4], const F l[4], F state[4]) {
+  if (reads_noise(d, t)) {
     F z[4];
     F s[4];
-    quad_normals(keys, draw, group, part, z);
+    normals_of(quad[kRead], z);
     evaluate(d.read_std, u, l, s);
     for (int w = 0; w < 4; ++w) {
       F spread = s[w] * set(t.read_scale);
@@ -148,14 +172,14 @@ inline void quad_read(const Device& d, const ReadTime& t, const Keys& keys, Draw
   clip4(d, state);
 }
 
-inline void quad_age_and_read(const Device& d, const ReadTime& t, const FaultLimits& limits, const Keys& keys,
-                              Draw draw, std::uint64_t group, int part, const F programmed[4], F state[4]) {
+inline void quad_age_and_read(const Device& d, const ReadTime& t, const FaultLimits& limits, const Quad& quad,
+                              const F programmed[4], F state[4]) {
   F u[4];
   F l[4];
   ageing_argument(d, programmed, u, l);
-  quad_drift(d, t, limits, keys, group, part, programmed, u, l, state);
-  quad_relax(d, t, limits, keys, group, part, u, l, state);
-  quad_read(d, t, keys, draw, group, part, u, l, state);
+  quad_drift(d, t, limits, quad, programmed, u, l, state);
+  quad_relax(d, t, limits, quad, u, l, state);
+  quad_read(d, t, quad, u, l, state);
 }
 
 void k_philox(std::uint64_t key, Draw draw, std::uint64_t first_block, std::size_t blocks, std::uint32_t* out) {
@@ -167,9 +191,9 @@ void k_philox(std::uint64_t key, Draw draw, std::uint64_t first_block, std::size
     const U low = setu(static_cast<std::uint32_t>(block)) + iota();
     const M carried = less_u(low, setu(static_cast<std::uint32_t>(block)));
     const std::uint32_t high = static_cast<std::uint32_t>(block >> 32);
-    U w[4] = {low, select(carried, setu(high + 1U), setu(high)), setu(draw.purpose), setu(draw.event)};
-    philox_rounds(keys, 0, w);
-    for (int k = 0; k < 4; ++k) storeu(buffer[k], w[k]);
+    U w[1][4] = {{low, select(carried, setu(high + 1U), setu(high)), setu(draw.purpose), setu(draw.event)}};
+    philox_rounds<1>(keys, 0, w);
+    for (int k = 0; k < 4; ++k) storeu(buffer[k], w[0][k]);
     const std::size_t n = blocks - b < kLanes ? blocks - b : static_cast<std::size_t>(kLanes);
     for (std::size_t i = 0; i < n; ++i)
       for (int k = 0; k < 4; ++k) out[4 * (b + i) + static_cast<std::size_t>(k)] = buffer[k][i];
@@ -177,93 +201,98 @@ void k_philox(std::uint64_t key, Draw draw, std::uint64_t first_block, std::size
 }
 
 void k_normals(Cells cells, Draw draw, float* out) {
-  const Keys keys = schedule(cells.key);
+  Draws draws(cells.key);
+  draws.add(true, kRead, draw);
   float* const outs[] = {out};
-  for_quads<0, 1>(cells, nullptr, outs, [=](std::uint64_t g, int part, const float* const*, float* const* o) {
+  for_quads<0, 1>(draws, cells, nullptr, outs, [](const Quad& quad, const float* const*, float* const* o) {
     F z[4];
-    quad_normals(keys, draw, g, part, z);
-    store4(o[0], part, z);
+    normals_of(quad[kRead], z);
+    store4(o[0], quad.part, z);
   });
 }
 
 void k_curve(const Curve& curve, const float* x, std::size_t n, float* out) {
   const float* const ins[] = {x};
   float* const outs[] = {out};
-  for_quads<1, 1>({0, 0, n}, ins, outs, [&](std::uint64_t, int part, const float* const* i, float* const* o) {
+  for_quads<1, 1>(Draws(0), {0, 0, n}, ins, outs, [&](const Quad& quad, const float* const* i, float* const* o) {
     F v[4];
     F l[4];
     F y[4];
-    load4(i[0], part, v);
+    load4(i[0], quad.part, v);
     log2_floor(v, l);
     evaluate(curve, v, l, y);
-    store4(o[0], part, y);
+    store4(o[0], quad.part, y);
   });
 }
 
 void k_program(const Device& d, Cells cells, std::uint32_t event, const float* x, float* out) {
-  const Keys keys = schedule(cells.key);
+  Draws draws(cells.key);
   const float* const ins[] = {x};
   float* const outs[] = {out};
   const FaultLimits limits = fault_limits(d);
-  for_quads<1, 1>(cells, ins, outs, [&](std::uint64_t g, int part, const float* const* i, float* const* o) {
+  add_program_draws(d, limits, event, draws);
+  for_quads<1, 1>(draws, cells, ins, outs, [&](const Quad& quad, const float* const* i, float* const* o) {
     F v[4];
     F state[4];
-    load4(i[0], part, v);
-    quad_program(d, limits, keys, event, g, part, v, state);
-    store4(o[0], part, state);
+    load4(i[0], quad.part, v);
+    quad_program(d, limits, quad, v, state);
+    store4(o[0], quad.part, state);
   });
 }
 
 void k_drift(const Device& d, const ReadTime& t, Cells cells, const float* programmed, float* out) {
-  const Keys keys = schedule(cells.key);
+  Draws draws(cells.key);
   const float* const ins[] = {programmed};
   float* const outs[] = {out};
   const FaultLimits limits = fault_limits(d);
-  for_quads<1, 1>(cells, ins, outs, [&](std::uint64_t g, int part, const float* const* i, float* const* o) {
+  add_drift_draws(d, t, limits, draws);
+  for_quads<1, 1>(draws, cells, ins, outs, [&](const Quad& quad, const float* const* i, float* const* o) {
     F p[4];
     F u[4];
     F l[4];
     F state[4];
-    load4(i[0], part, p);
+    load4(i[0], quad.part, p);
     ageing_argument(d, p, u, l);
-    quad_drift(d, t, limits, keys, g, part, p, u, l, state);
-    store4(o[0], part, state);
+    quad_drift(d, t, limits, quad, p, u, l, state);
+    store4(o[0], quad.part, state);
   });
 }
 
 void k_relax(const Device& d, const ReadTime& t, Cells cells, const float* programmed, const float* state, float* out) {
-  const Keys keys = schedule(cells.key);
+  Draws draws(cells.key);
   const float* const ins[] = {programmed, state};
   float* const outs[] = {out};
   const FaultLimits limits = fault_limits(d);
-  for_quads<2, 1>(cells, ins, outs, [&](std::uint64_t g, int part, const float* const* i, float* const* o) {
+  add_relax_draws(d, t, limits, draws);
+  for_quads<2, 1>(draws, cells, ins, outs, [&](const Quad& quad, const float* const* i, float* const* o) {
     F p[4];
     F u[4];
     F l[4];
     F s[4];
-    load4(i[0], part, p);
-    load4(i[1], part, s);
+    load4(i[0], quad.part, p);
+    load4(i[1], quad.part, s);
     ageing_argument(d, p, u, l);
-    quad_relax(d, t, limits, keys, g, part, u, l, s);
-    store4(o[0], part, s);
+    quad_relax(d, t, limits, quad, u, l, s);
+    store4(o[0], quad.part, s);
   });
 }
 
 void k_read(const Device& d, const ReadTime& t, Cells cells, Draw draw, const float* programmed, const float* state,
             float* out) {
-  const Keys keys = schedule(cells.key);
+  Draws draws(cells.key);
+  draws.add(reads_noise(d, t), kRead, draw);
   const float* const ins[] = {programmed, state};
   float* const outs[] = {out};
-  for_quads<2, 1>(cells, ins, outs, [&](std::uint64_t g, int part, const float* const* i, float* const* o) {
+  for_quads<2, 1>(draws, cells, ins, outs, [&](const Quad& quad, const float* const* i, float* const* o) {
     F p[4];
     F u[4];
     F l[4];
     F s[4];
-    load4(i[0], part, p);
-    load4(i[1], part, s);
+    load4(i[0], quad.part, p);
+    load4(i[1], quad.part, s);
     ageing_argument(d, p, u, l);
-    quad_read(d, t, keys, draw, g, part, u, l, s);
-    store4(o[0], part, s);
+    quad_read(d, t, quad, u, l, s);
+    store4(o[0], quad.part, s);
   });
 }
 
@@ -274,11 +303,10 @@ void k_faults(const Device& d, Cells cells, std::uint8_t* out) {
   for (std::uint64_t group = cells.first / kGroup; group * kGroup < end; ++group) {
     float code[kGroup];
     for (int part = 0; part < kParts; ++part) {
-      M low[4];
-      M high[4];
+      U w[1][4];
+      quad_words<1>(keys, kFaultDraw, group * kParts + static_cast<std::uint64_t>(part), w);
       F value[4];
-      quad_faults(limits, keys, group, part, low, high);
-      for (int w = 0; w < 4; ++w) value[w] = select(low[w], set(1.0F), select(high[w], set(2.0F), set(0.0F)));
+      quad_fault_codes(limits, w[0], value);
       store4(code, part, value);
     }
     for (std::uint64_t i = 0; i < kGroup; ++i) {
@@ -289,33 +317,36 @@ void k_faults(const Device& d, Cells cells, std::uint8_t* out) {
 }
 
 void k_age_and_read(const Device& d, const ReadTime& t, Cells cells, Draw draw, const float* programmed, float* out) {
-  const Keys keys = schedule(cells.key);
+  Draws draws(cells.key);
   const float* const ins[] = {programmed};
   float* const outs[] = {out};
   const FaultLimits limits = fault_limits(d);
-  for_quads<1, 1>(cells, ins, outs, [&](std::uint64_t g, int part, const float* const* i, float* const* o) {
+  add_ageing_draws(d, t, limits, draw, draws);
+  for_quads<1, 1>(draws, cells, ins, outs, [&](const Quad& quad, const float* const* i, float* const* o) {
     F p[4];
     F state[4];
-    load4(i[0], part, p);
-    quad_age_and_read(d, t, limits, keys, draw, g, part, p, state);
-    store4(o[0], part, state);
+    load4(i[0], quad.part, p);
+    quad_age_and_read(d, t, limits, quad, p, state);
+    store4(o[0], quad.part, state);
   });
 }
 
 void k_program_age_read(const Device& d, const ReadTime& t, Cells cells, std::uint32_t write_event, Draw draw,
                         const float* x, float* out) {
-  const Keys keys = schedule(cells.key);
+  Draws draws(cells.key);
   const float* const ins[] = {x};
   float* const outs[] = {out};
   const FaultLimits limits = fault_limits(d);
-  for_quads<1, 1>(cells, ins, outs, [&](std::uint64_t g, int part, const float* const* i, float* const* o) {
+  add_program_draws(d, limits, write_event, draws);
+  add_ageing_draws(d, t, limits, draw, draws);
+  for_quads<1, 1>(draws, cells, ins, outs, [&](const Quad& quad, const float* const* i, float* const* o) {
     F v[4];
     F p[4];
     F state[4];
-    load4(i[0], part, v);
-    quad_program(d, limits, keys, write_event, g, part, v, p);
-    quad_age_and_read(d, t, limits, keys, draw, g, part, p, state);
-    store4(o[0], part, state);
+    load4(i[0], quad.part, v);
+    quad_program(d, limits, quad, v, p);
+    quad_age_and_read(d, t, limits, quad, p, state);
+    store4(o[0], quad.part, state);
   });
 }
 

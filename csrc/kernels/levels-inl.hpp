@@ -1,16 +1,19 @@
 // Errors of cells with few levels, drawn without drawing any analog value: one random word per byte tells whether it has an
 // error at all, and only bytes that may have one are looked at.
+#include <cstring>
+
 namespace {
 
 using memristore::LevelModel;
 
 // Words of one block of a purpose that draws per cell.
 inline void block_of(const Keys& keys, Draw draw, std::uint64_t index, std::uint32_t out[4]) {
-  U w[4];
+  const U low[1] = {setu(static_cast<std::uint32_t>(index))};
+  U w[1][4];
   std::uint32_t lanes[kLanes];
-  philox(keys, setu(static_cast<std::uint32_t>(index)), static_cast<std::uint32_t>(index >> 32), draw, w);
+  philox<1>(keys, low, static_cast<std::uint32_t>(index >> 32), draw, w);
   for (int k = 0; k < 4; ++k) {
-    storeu(lanes, w[k]);
+    storeu(lanes, w[0][k]);
     out[k] = lanes[0];
   }
 }
@@ -49,32 +52,41 @@ inline std::uint8_t byte_errors(const LevelModel& m, const Keys& keys, std::uint
   return static_cast<std::uint8_t>(out);
 }
 
+// Errors of the weights of one quad, whose words are given; `out` holds the bytes as stored.
+inline void quad_level_errors(const LevelModel& model, const Keys& keys, Cells weights, std::uint32_t event,
+                              std::uint64_t quad, const U w[4], std::uint8_t* out) {
+  M rare[4];
+  for (int k = 0; k < 4; ++k) rare[k] = less_u(w[k], setu(model.bound));
+  if (!any((rare[0] | rare[1]) | (rare[2] | rare[3]))) return;
+  const std::uint64_t start = quad / kParts * kGroup;
+  for (int k = 0; k < 4; ++k) {
+    std::uint32_t lanes[kLanes];
+    storeu(lanes, w[k]);
+    for (std::uint32_t hits = mask_bits(rare[k]); hits != 0; hits &= hits - 1) {
+      const int lane = __builtin_ctz(hits);
+      const std::uint64_t weight =
+          start + offset(static_cast<int>(quad % kParts), k) + static_cast<std::uint64_t>(lane);
+      if (weight < weights.first || weight >= weights.first + weights.n) continue;
+      std::uint8_t& byte = out[weight - weights.first];
+      byte = byte_errors(model, keys, weight, event, lanes[lane], byte);
+    }
+  }
+}
+
 void k_level_errors(const LevelModel& model, Cells weights, std::uint32_t event, const std::uint8_t* in,
                     std::uint8_t* out) {
+  constexpr std::uint64_t kTile = kTileGroups * kGroup;
   const Keys keys = schedule(weights.key);
   const std::uint64_t end = weights.first + weights.n;
-  const U bound = setu(model.bound);
-  if (in != out)
-    for (std::size_t i = 0; i < weights.n; ++i) out[i] = in[i];
-  for (std::uint64_t group = weights.first / kGroup; group * kGroup < end; ++group) {
-    const std::uint64_t start = group * kGroup;
-    for (int part = 0; part < kParts; ++part) {
-      U w[4];
-      M rare[4];
-      quad_words(keys, {memristore::kPurposeLevel, event}, group, part, w);
-      for (int k = 0; k < 4; ++k) rare[k] = less_u(w[k], bound);
-      if (!any((rare[0] | rare[1]) | (rare[2] | rare[3]))) continue;
-      for (int k = 0; k < 4; ++k) {
-        std::uint32_t lanes[kLanes];
-        storeu(lanes, w[k]);
-        for (std::uint32_t hits = mask_bits(rare[k]); hits != 0; hits &= hits - 1) {
-          const int lane = __builtin_ctz(hits);
-          const std::uint64_t weight = start + offset(part, k) + static_cast<std::uint64_t>(lane);
-          if (weight < weights.first || weight >= end) continue;
-          std::uint8_t& byte = out[weight - weights.first];
-          byte = byte_errors(model, keys, weight, event, lanes[lane], byte);
-        }
-      }
+  for (std::uint64_t tile = weights.first / kTile; tile * kTile < end; ++tile) {
+    const std::uint64_t lo = tile * kTile < weights.first ? weights.first : tile * kTile;
+    const std::uint64_t hi = (tile + 1) * kTile < end ? (tile + 1) * kTile : end;
+    if (in != out) std::memcpy(out + (lo - weights.first), in + (lo - weights.first), hi - lo);
+    U words[kTileQuads][4];
+    tile_words(keys, {memristore::kPurposeLevel, event}, tile, words);
+    for (int q = 0; q < kTileQuads; ++q) {
+      const std::uint64_t quad = tile * kTileQuads + static_cast<std::uint64_t>(q);
+      quad_level_errors(model, keys, weights, event, quad, words[q], out);
     }
   }
 }

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::size_t kVerifyChunk = 1024;
 
-// Cells still being programmed, and cells done with but not yet written out.
+// Cells still being programmed, and cells accepted at the first and at the second of a pair of steps, not yet written out.
 struct VerifyLists {
   std::uint32_t cell[kVerifyChunk + kLanes];  // position in the chunk
   float target[kVerifyChunk + kLanes];
@@ -15,6 +15,8 @@ struct VerifyLists {
   float nu[kVerifyChunk + kLanes];
   std::uint32_t done_cell[kVerifyChunk + kLanes];
   float done_state[kVerifyChunk + kLanes];
+  std::uint32_t second_cell[kVerifyChunk + kLanes];
+  float second_state[kVerifyChunk + kLanes];
 };
 
 struct VerifyLoop {
@@ -50,63 +52,76 @@ struct VerifyOut {
   std::uint8_t* failed;
 };
 
-// Writes the done list: all of it took `pulses` pulses.
-inline void verify_flush(const VerifyLists& lists, std::size_t n, std::uint32_t pulses, bool failed, VerifyOut out) {
+// Writes the cells of a list of accepted ones, all of which took `pulses` pulses.
+inline void verify_flush(const std::uint32_t* cell, const float* state, std::size_t n, std::uint32_t pulses,
+                         VerifyOut out) {
   for (std::size_t i = 0; i < n; ++i) {
-    out.state[lists.done_cell[i]] = lists.done_state[i];
-    out.pulses[lists.done_cell[i]] = static_cast<std::uint16_t>(pulses);
-    out.failed[lists.done_cell[i]] = failed ? 1 : 0;
+    out.state[cell[i]] = state[i];
+    out.pulses[cell[i]] = static_cast<std::uint16_t>(pulses);
+    out.failed[cell[i]] = 0;
+  }
+}
+
+// Where the lists of a pair of steps end: cells kept, done at the first step and done at the second.
+struct VerifyEnds {
+  std::size_t kept = 0;
+  std::size_t first = 0;
+  std::size_t second = 0;
+};
+
+// Verify steps 2j and 2j + 1 of the active cells from i in N vectors; the last vector may be partly filled.
+template <int N>
+inline void verify_vectors(const VerifyLoop& loop, VerifyLists& lists, std::size_t i, std::size_t n, std::uint32_t j,
+                           VerifyEnds& ends) {
+  const std::uint32_t last = loop.pulse.max_pulses;
+  U cell[N];
+  U low[N];
+  U w[N][4];
+  for (int v = 0; v < N; ++v) {
+    cell[v] = loadu(lists.cell + i + static_cast<std::size_t>(v * kLanes));
+    low[v] = cell[v] + setu(static_cast<std::uint32_t>(loop.start));
+  }
+  philox<N>(loop.keys, low, static_cast<std::uint32_t>(loop.start >> 32),
+            {memristore::kPurposePulse, loop.event * 256U + j}, w);
+  for (int v = 0; v < N; ++v, i += kLanes) {
+    const F target = load(lists.target + i);
+    const F nu = loop.delayed ? load(lists.nu + i) : set(0.0F);
+    F state = load(lists.state + i);
+    const M active = less_u(iota(), setu(static_cast<std::uint32_t>(n - i)));
+    F z[4];
+    normals_of(w[v], z);
+    const F before = state;
+    const M first = verify_step(loop, active, 2 * j < last, target, nu, z[0], z[1], state);
+    compress(lists.done_state + ends.first, first, before);
+    ends.first += compress(lists.done_cell + ends.first, first, cell[v]);
+    const M left = andnot(first, active);
+    // Failed at step 2j: no pulse is left, and the second step does not take place. Such cells stay where they are and are
+    // written out at the end of the chunk.
+    const F middle = state;
+    const M second =
+        2 * j < last ? verify_step(loop, left, 2 * j + 1 < last, target, nu, z[2], z[3], state) : andnot(left, left);
+    compress(lists.second_state + ends.second, second, middle);
+    ends.second += compress(lists.second_cell + ends.second, second, cell[v]);
+    const M stay = andnot(second, left);
+    // Lists shrink in place: what is written lies at or before what was read.
+    compress(lists.target + ends.kept, stay, target);
+    compress(lists.state + ends.kept, stay, state);
+    if (loop.delayed) compress(lists.nu + ends.kept, stay, nu);
+    ends.kept += compress(lists.cell + ends.kept, stay, cell[v]);
   }
 }
 
 // Verify steps 2j and 2j + 1 of all active cells; returns how many remain.
 inline std::size_t verify_pair(const VerifyLoop& loop, VerifyLists& lists, std::size_t n, std::uint32_t j,
                                VerifyOut out) {
-  const std::uint32_t last = loop.pulse.max_pulses;
-  const auto low = static_cast<std::uint32_t>(loop.start);
-  const auto high = static_cast<std::uint32_t>(loop.start >> 32);
-  std::size_t kept = 0;
-  std::size_t first_done = 0;
-  std::uint32_t second_cell[kVerifyChunk + kLanes];
-  float second_state[kVerifyChunk + kLanes];
-  std::size_t second_done = 0;
-  for (std::size_t i = 0; i < n; i += kLanes) {
-    const U cell = loadu(lists.cell + i);
-    const F target = load(lists.target + i);
-    const F nu = loop.delayed ? load(lists.nu + i) : set(0.0F);
-    F state = load(lists.state + i);
-    const M active = less_u(iota(), setu(static_cast<std::uint32_t>(n - i)));
-    U w[4];
-    F z[4];
-    philox(loop.keys, cell + setu(low), high, {memristore::kPurposePulse, loop.event * 256U + j}, w);
-    box_muller(w[0], w[1], z[0], z[1]);
-    box_muller(w[2], w[3], z[2], z[3]);
-    const F before = state;
-    const M first = verify_step(loop, active, 2 * j < last, target, nu, z[0], z[1], state);
-    compress(lists.done_state + first_done, first, before);
-    first_done += compress(lists.done_cell + first_done, first, cell);
-    const M left = andnot(first, active);
-    // Failed at step 2j: no pulse is left, and the second step does not take place. Such cells stay where they are and are
-    // written out below.
-    const F middle = state;
-    const M second =
-        2 * j < last ? verify_step(loop, left, 2 * j + 1 < last, target, nu, z[2], z[3], state) : andnot(left, left);
-    compress(second_state + second_done, second, middle);
-    second_done += compress(second_cell + second_done, second, cell);
-    const M stay = andnot(second, left);
-    // Lists shrink in place: what is written lies at or before what was read.
-    compress(lists.target + kept, stay, target);
-    compress(lists.state + kept, stay, state);
-    if (loop.delayed) compress(lists.nu + kept, stay, nu);
-    kept += compress(lists.cell + kept, stay, cell);
-  }
-  verify_flush(lists, first_done, 2 * j, false, out);
-  for (std::size_t i = 0; i < second_done; ++i) {
-    lists.done_cell[i] = second_cell[i];
-    lists.done_state[i] = second_state[i];
-  }
-  verify_flush(lists, second_done, 2 * j + 1, false, out);
-  return kept;
+  constexpr std::size_t kWide = static_cast<std::size_t>(kSide * kLanes);
+  VerifyEnds ends;
+  std::size_t i = 0;
+  for (; i + kWide <= n; i += kWide) verify_vectors<kSide>(loop, lists, i, n, j, ends);
+  for (; i < n; i += kLanes) verify_vectors<1>(loop, lists, i, n, j, ends);
+  verify_flush(lists.done_cell, lists.done_state, ends.first, 2 * j, out);
+  verify_flush(lists.second_cell, lists.second_state, ends.second, 2 * j + 1, out);
+  return ends.kept;
 }
 
 // Target states, drift exponents and faults (0, 1 stuck low, 2 stuck high) of a group.
@@ -114,6 +129,8 @@ inline void verify_targets(const VerifyLoop& loop, const FaultLimits& limits, st
                            float* targets, float* exponents, float* stuck) {
   const Device& d = loop.device;
   for (int part = 0; part < kParts; ++part) {
+    const std::uint64_t quad = group * kParts + static_cast<std::uint64_t>(part);
+    U w[1][4];
     F v[4];
     F l[4];
     F target[4];
@@ -124,16 +141,15 @@ inline void verify_targets(const VerifyLoop& loop, const FaultLimits& limits, st
     if (loop.delayed) {
       F u[4];
       ageing_argument(d, target, u, l);
-      drift_exponent(d, loop.keys, group, part, u, l, nu);
+      quad_words<1>(loop.keys, kDriftDraw, quad, w);
+      drift_exponent(d, w[0], u, l, nu);
     }
     store4(targets, part, target);
     store4(exponents, part, nu);
     if (!limits.possible) continue;
-    M low[4];
-    M high[4];
     F fault[4];
-    quad_faults(limits, loop.keys, group, part, low, high);
-    for (int w = 0; w < 4; ++w) fault[w] = select(low[w], set(1.0F), select(high[w], set(2.0F), set(0.0F)));
+    quad_words<1>(loop.keys, kFaultDraw, quad, w);
+    quad_fault_codes(limits, w[0], fault);
     store4(stuck, part, fault);
   }
 }

@@ -7,7 +7,7 @@
 
 namespace {
 
-static_assert(sizeof(KernelTable) == sizeof(const char*) + 19 * sizeof(void (*)()),
+static_assert(sizeof(KernelTable) == sizeof(const char*) + 21 * sizeof(void (*)()),
               "the kernel table has changed: give each new kernel a function below");
 
 // Calls body(setting, cells, hash) for every setting and span.
@@ -205,6 +205,37 @@ Hash differential(const KernelTable& k) {
   }
   return hash;
 }
+Hash partition(const KernelTable& k) {
+  Hash hash;
+  for (std::size_t n : kCounts)
+    for (float threshold : {0.0F, 0.5F, 2.0F}) {
+      Array<float> x = samples(19, n, -1.0F, 1.0F);
+      Array<float> small(n + kPartitionRoom);
+      Array<float> large(n + kPartitionRoom);
+      Array<std::uint8_t> flags((n + 7) / 8);
+      const std::size_t larges = k.partition(x.data(), n, threshold, small.data(), large.data(), flags.data());
+      hash.add(small.data(), (n - larges) * sizeof(float));  // what lies behind them is the level's own
+      hash.add(large.data(), larges * sizeof(float));
+      flags.into(hash);
+    }
+  return hash;
+}
+Hash merge(const KernelTable& k) {
+  Hash hash;
+  for (std::size_t n : kCounts) {
+    Array<std::uint8_t> flags = words<std::uint8_t>(20, (n + 7) / 8);
+    std::size_t larges = 0;
+    for (std::size_t i = 0; i < n; ++i) larges += (flags[i / 8] >> (i % 8)) & 1U;
+    for (std::size_t missing : {std::size_t{0}, std::size_t{3}}) {  // fewer values than damaged flags ask for
+      Array<float> small = samples(21, n - larges - (missing < n - larges ? missing : 0), -1.0F, 1.0F);
+      Array<float> large = samples(22, larges - (missing < larges ? missing : 0), 1.0F, 2.0F);
+      Array<float> out(n);
+      k.merge(flags.data(), n, small.data(), small.size(), large.data(), large.size(), out.data());
+      out.into(hash);
+    }
+  }
+  return hash;
+}
 Hash expand_bits(const KernelTable& k) {
   Hash hash;
   for (std::size_t n : {std::size_t{1}, std::size_t{19}}) {
@@ -319,6 +350,8 @@ constexpr Entry kEntries[] = {{"philox", philox},
                               {"split_sign", split_sign},
                               {"join_sign", join_sign},
                               {"differential", differential},
+                              {"partition", partition},
+                              {"merge", merge},
                               {"expand_bits", expand_bits},
                               {"pack_bits", pack_bits},
                               {"level_errors", level_errors},
