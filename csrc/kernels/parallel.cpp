@@ -24,15 +24,15 @@ const bool watching = [] {
 int max_threads() { return watching && forked.load() ? 1 : omp_get_max_threads(); }
 
 Threads::Threads(int requested, std::size_t chunks) {
-  const int most = max_threads();
   int wanted = requested;
+  std::size_t worth = chunks;
   if (forked.load()) {
     wanted = 1;
   } else if (requested <= 0) {
-    const int free = most - busy.load();
+    const int free = max_threads() - busy.load();
     wanted = free > 1 ? free : 1;
+    worth = chunks < 4 ? 1 : chunks / 4;
   }
-  const std::size_t worth = chunks < 4 ? 1 : chunks / 4;
   count_ = static_cast<std::size_t>(wanted) > worth ? static_cast<int>(worth) : wanted;
   busy.fetch_add(count_);
 }

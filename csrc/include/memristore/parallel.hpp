@@ -10,8 +10,9 @@ inline constexpr std::size_t kChunk = 65536;
 int max_threads();
 
 // Threads of one call, given back at its end. 0 asks for all that other calls of this process leave free, so that several
-// Python threads do not oversubscribe the machine; a positive number is taken as said. Never more than one for every four
-// chunks (waking a thread for less costs more than it brings), and one in a child made by fork: OpenMP's pool does not survive it.
+// Python threads do not oversubscribe the machine, and for no more than one for every four chunks: waking a thread for less
+// costs more than it brings, above all where other processes hold its core. A positive number is taken as said, up to the
+// number of chunks. One thread in a child made by fork: OpenMP's pool does not survive it.
 class Threads {
  public:
   Threads(int requested, std::size_t chunks);
