@@ -42,6 +42,7 @@ demo: install
 
 test: lint typecheck stubs
 	$(BIN)/python -m pytest -q $(PYTEST_FLAGS)
+	$(BIN)/python bench/smoke.py
 
 neon: install
 	$(BIN)/python -m pytest -q tests/native

@@ -109,6 +109,24 @@ void age_and_read(const Device& device, const ReadTime& time, std::uint64_t key,
   });
 }
 
+void decode(const Device& device, const ReadTime& time, std::uint64_t key, std::uint32_t purpose, std::uint32_t event,
+            std::uint64_t first, const py::buffer& programmed, const py::buffer& table, float x0, float inv_step,
+            bool extrapolate, const py::buffer& out, int threads) {
+  const auto before = input<float>(programmed, "programmed");
+  const auto knots = input<float>(table, "table");
+  const auto after = output<float>(out, "out");
+  same_length(before.n, after.n, "out");
+  if (knots.n < 2) throw py::value_error("table: needs at least two knots");
+  check_range(first, after.n, threads);
+  const KernelTable& kernels = active();
+  const DecodeTable decoder = {knots.data, knots.n, x0, inv_step, extrapolate};
+  const Unlocked unlocked;
+  for_chunks(after.n, threads, [&](std::size_t start, std::size_t n) {
+    age_read_decode(kernels, device, time, {key, first + start, n}, {purpose, event}, before.data + start, decoder,
+                    after.data + start);
+  });
+}
+
 void program_age_read(const Device& device, const ReadTime& time, std::uint64_t key, std::uint32_t write_event,
                       std::uint32_t purpose, std::uint32_t read_event, std::uint64_t first, const py::buffer& x,
                       const py::buffer& out, int threads) {
@@ -141,6 +159,9 @@ void register_cells(py::module_& m) {
   m.def("faults", &faults, arg("device"), arg("key"), arg("first"), arg("out"), arg("threads") = 0);
   m.def("age_and_read", &age_and_read, arg("device"), arg("time"), arg("key"), arg("purpose"), arg("event"),
         arg("first"), arg("programmed"), arg("out"), arg("threads") = 0);
+  m.def("age_read_decode", &decode, arg("device"), arg("time"), arg("key"), arg("purpose"), arg("event"), arg("first"),
+        arg("programmed"), arg("table"), arg("x0"), arg("inv_step"), arg("extrapolate"), arg("out"),
+        arg("threads") = 0);
   m.def("program_age_read", &program_age_read, arg("device"), arg("time"), arg("key"), arg("write_event"),
         arg("purpose"), arg("read_event"), arg("first"), arg("x"), arg("out"), arg("threads") = 0);
 }

@@ -123,6 +123,21 @@ def age_and_read(
     out: F32,
     threads: int = 0,
 ) -> None: ...
+def age_read_decode(
+    device: Device,
+    time: ReadTime,
+    key: int,
+    purpose: int,
+    event: int,
+    first: int,
+    programmed: F32,
+    table: F32,
+    x0: float,
+    inv_step: float,
+    extrapolate: bool,
+    out: F32,
+    threads: int = 0,
+) -> None: ...
 def program_age_read(
     device: Device,
     time: ReadTime,

@@ -6,11 +6,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from memristore.array import F32, U8, U16, VERIFY_READ, ProgramAndVerify, pack_state, read_cells, write_cells
+from memristore import _core
+from memristore.array import (
+    F32,
+    U8,
+    U16,
+    VERIFY_READ,
+    ProgramAndVerify,
+    pack_state,
+    read_cells,
+    unpack_state,
+    write_cells,
+)
 from memristore.array import channel as channel_at
 from memristore.codes import AnalogCode
 from memristore.devices.moments import Channel
-from memristore.mapping import PlaneParams
+from memristore.mapping import PlaneParams, Table
 from memristore.spec import StorageSpec
 from memristore.units import parse_time
 
@@ -214,8 +225,21 @@ class Reader:
         averaged = self.parts[part]
         if params.constant or first + averaged * self.spec.mapper.cells_per_symbol > len(self.block.states):
             return np.full(self.block.n, params.lo, dtype=np.float32)
-        soft = combine(self, first, averaged, self.at, self.event, self.purpose)
-        return self.spec.mapper.table(params, self.believed, averaged, decoder)(soft, self.threads)
+        table = self.spec.mapper.table(params, self.believed, averaged, decoder)
+        if averaged * self.spec.mapper.cells_per_symbol == 1:
+            return self._read_decoded(first, table)
+        return table(combine(self, first, averaged, self.at, self.event, self.purpose), self.threads)
+
+    def _read_decoded(self, plane: int, table: Table) -> F32:
+        # One cell per value: read and decoded block by block, without the reads in between.
+        device = self.spec.cell
+        state = unpack_state(device, self.block.states[plane])
+        out = np.empty_like(state)
+        _core.age_read_decode(
+            device.core(), device.read_time(self.at), self.key, self.purpose, self.event, self.block.address(plane),
+            state, table.values, table.start, table.inv_step, table.extrapolate, out, self.threads,
+        )  # fmt: skip
+        return out
 
     def _first(self, part: int) -> int:
         # Writes of a constant take no cells: the block's directory knows by its length which parts have some.

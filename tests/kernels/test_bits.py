@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from memristore import _core
+from memristore import _core, devices
 from oracle import bits, bridge, cases, cells, philox, samples
 from oracle.curves import POLY, Curve
 
@@ -137,3 +137,17 @@ def test_partition_and_merge(count: int, isa: str) -> None:
     expected[~large] = np.pad(large_part, (0, count))[: (~large).sum()]
     expected[large] = np.pad(small_part, (0, count))[: large.sum()]
     assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 0), (0, 1), (5, 4096), (4095, 4097), (2**40 + 17, 70_001)])
+@pytest.mark.parametrize("extrapolate", [True, False])
+def test_read_and_decode_is_the_two_in_turn(first: int, count: int, extrapolate: bool, isa: str, threads: int) -> None:
+    device = devices.get("pcm-ibm-90nm")
+    programmed = (25 * np.random.default_rng(1).random(count)).astype(np.float32)
+    table = np.linspace(-1, 1, 257, dtype=np.float32) ** 3
+    soft, wanted, out = (cases.blank(count) for _ in range(3))
+    place = (device.core(), device.read_time(86400.0), cases.KEY, _core.PURPOSES["read"], 3, first, programmed)
+    _core.age_and_read(*place, soft)
+    _core.lookup(soft, table, 0.5, 12.0, extrapolate, wanted)
+    _core.age_read_decode(*place, table, 0.5, 12.0, extrapolate, out, threads)
+    assert np.array_equal(out.view(np.uint32), wanted.view(np.uint32))

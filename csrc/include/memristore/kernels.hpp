@@ -81,6 +81,19 @@ struct BitCells {
   float threshold;
 };
 
+// A decoding table: values at equally spaced soft reads from x0 on.
+struct DecodeTable {
+  const float* values;
+  std::size_t knots;
+  float x0;
+  float inv_step;
+  bool extrapolate;
+};
+
+// age_and_read, then lookup of what was read: bit for bit the two one after the other.
+void age_read_decode(const KernelTable& kernels, const Device& device, const ReadTime& time, Cells cells, Draw draw,
+                     const float* programmed, const DecodeTable& table, float* out);
+
 // Programs, ages and reads `n` words; returns the number of bits that differ. Built on `kernels`.
 std::uint64_t store_bits(const KernelTable& kernels, const Device& device, const ReadTime& time, const BitCells& cells,
                          std::uint32_t write_event, Draw draw, const std::uint64_t* words, std::size_t n,

@@ -129,7 +129,7 @@ class Mapper(Configurable):
         raise NotImplementedError
 
     def soft(self, reads: Sequence[F32]) -> F32:
-        """Combine the reads of a symbol's cells into one soft value, shape (n,)."""
+        """Combine the reads of a symbol's cells into one soft value, shape (n,); one cell's read is its soft value."""
         raise NotImplementedError
 
     def response(self, position: F64, params: PlaneParams, channel: Channel) -> tuple[F64, F64]:
