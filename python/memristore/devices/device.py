@@ -220,7 +220,8 @@ class Device:
         Returns
         -------
         Device
-            With the same total spread. Needs a device without read noise whose ageing and write arguments agree.
+            With the same total spread within 10 %: read noise is looked up by the state that was written, not by its
+            target.
 
         Raises
         ------
