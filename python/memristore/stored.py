@@ -55,11 +55,14 @@ class ReadReport:
         Age that the decoder found from the reference cells; 0 without them.
     bits : BitReport
         Raw bit errors, corrected words, failed words.
+    beyond_retention : bool
+        Whether the read came later than what windows and bits were sized for.
     """
 
     at_seconds: float
     believed_seconds: float
     bits: BitReport
+    beyond_retention: bool = False
 
     @property
     def bits_raw_errors(self) -> int:
@@ -217,7 +220,8 @@ class StoredModel:
                 payload.extend(sides.values())
                 made[entry.base] = decode_tensor([entry], Payload(payload), self.spec, threads)[entry.name]
             out[entry.name] = made[entry.base]
-        return ReadResult(out, ReadReport(seconds, age, report + more))
+        late = seconds > self.spec.retention_seconds
+        return ReadResult(out, ReadReport(seconds, age, report + more, late))
 
     def load_into(self, model: torch.nn.Module, *, at: Time = 0.0, event: int = 0, threads: int = 0) -> torch.nn.Module:
         """Load into a module, in place; names and shapes must agree. Returns the module."""

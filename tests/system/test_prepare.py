@@ -145,3 +145,9 @@ def test_masks_pay_earlier_when_dropped_values_carry_bits():
     assert cells[0] == pytest.approx(cells[1])
     bare = ms.store({"w": values}, ms.StorageSpec(protect=(ms.Sparsity(),)), seed=0)
     assert all(row.kind != "mask" for row in bare.ledger())
+
+
+def test_reads_after_the_retention_time_are_marked():
+    made = ms.store({"w": torch.randn(100)}, ms.StorageSpec(retention="1 day"), seed=0)
+    assert not made.read(at="1 day").report.beyond_retention
+    assert made.read(at="2 days").report.beyond_retention

@@ -196,7 +196,8 @@ def evaluate(
     ):
         raise SpecError(
             "evaluate: the weights of the model given are not those that were stored, so further trials would judge "
-            "another network; give the model that was stored, or trials=1"
+            "another network; give the model that was stored, or trials=1 (a module's own float buffers are kept exactly, "
+            "those of a bare state_dict are not unless they are batch-norm statistics: store the module itself)"
         )
     kept: list[StoredModel] = []
     tallies = [_Tally(at_seconds=time, index=i, count=len(times)) for i, time in enumerate(times)]
