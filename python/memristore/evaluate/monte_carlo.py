@@ -196,7 +196,7 @@ def evaluate(
     ):
         raise SpecError(
             "evaluate: the weights of the model given are not those that were stored, so further trials would judge "
-            "another network; give the model that was stored, or trials=1 (a module's own float buffers are kept exactly, "
+            "another network; give the model that was stored, or trials=1 (float buffers of a module are kept exactly, "
             "those of a bare state_dict are not unless they are batch-norm statistics: store the module itself)"
         )
     kept: list[StoredModel] = []
