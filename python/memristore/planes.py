@@ -28,10 +28,9 @@ from memristore.units import parse_time
 #: Blocks of cells start at multiples of this, so that kernels meet whole groups. Addresses skipped are not cells.
 ALIGN = 64
 #: Weight of clipping errors in planes that another plane follows, where cells keep what was written: a clipped value
-#: leaves a
-#: remainder far larger than the noise, which widens the next window. Measured on Gaussian and Laplacian sources; flat
-#: from 2
-#: to 6. Where reads differ from the verify read, later planes gain little and clipping costs what it always does.
+#: leaves a remainder far larger than the noise, which widens the next window. Chosen among 1, 2, 4 and 8 on a Gaussian
+#: source and four devices. Where reads differ from the verify read, later planes gain little and clipping costs what it
+#: always does.
 FOLLOWED_CLIP_COST = 4.0
 
 

@@ -37,7 +37,7 @@ def _distortion(spec: StorageSpec, code: AnalogCode) -> Callable[[F32], float]:
     def predict(sample: F32) -> float:
         if sample.size == 0:
             return 0.0
-        # Judged by the inverted mean whatever the decoder: thresholds come out alike, thirty times faster.
+        # Judged by the inverted mean whatever the decoder: thresholds come out alike, much faster.
         return spec.mapper.distortion(sample, channel, averaged, "inverse")
 
     return predict

@@ -151,3 +151,13 @@ def test_reads_after_the_retention_time_are_marked():
     made = ms.store({"w": torch.randn(100)}, ms.StorageSpec(retention="1 day"), seed=0)
     assert not made.read(at="1 day").report.beyond_retention
     assert made.read(at="2 days").report.beyond_retention
+
+
+@pytest.mark.parametrize("protect", [(), (ms.Sign(),), (ms.Sign(), ms.AdaptiveRange())], ids=["plain", "sign", "range"])
+def test_an_outlier_far_beyond_the_prior_comes_back(protect):
+    """Where the fitted density underflows, a read must still decode to what was read, not to the window's edge."""
+    torch.manual_seed(0)
+    values = torch.cat([torch.randn(20000), torch.tensor([1000.0])])
+    spec = ms.StorageSpec(protect=protect, mapper=ms.Linear(clip=None))
+    read = ms.store({"w": values}, spec, seed=0).load()["w"]
+    assert read[-1] == pytest.approx(1000.0, rel=0.3)

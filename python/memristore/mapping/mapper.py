@@ -341,8 +341,9 @@ class _Seen:
 
     def posterior_mean(self, mass: F64, first: F64) -> F64:
         """Posterior mean at each knot, of masses at the positions and their first moments."""
-        mass = np.maximum(mass, 1e-12 * mass.max())
-        first = np.where(mass > 0, first, 0.0)
+        # A prior that underflows would leave far reads without any candidate: a floor keeps them near what was read.
+        lift = np.maximum(1e-12 * mass.max() - mass, 0.0)
+        mass, first = mass + lift, first + lift * self.position
         mean: F64 = np.einsum("kp,p->k", self.likelihood, first) / np.einsum("kp,p->k", self.likelihood, mass)
         return mean
 
