@@ -29,6 +29,7 @@ BASE = {
     "units": {"errors"},
     "config": {"errors"},
     "rng": {"errors"},
+    "channel": set(),
     "registry": {"errors", "config"},
     "streams": {"errors", "config"},
     "transform": {"errors", "config", "streams"},
@@ -37,8 +38,8 @@ BASE = {
     "devices": {"errors", "config", "units", "registry", "_core"},
 }
 STAGES = {"compress", "protect", "codes", "mapping", "allocate", "array"}
-STORE = {"spec", "planes", "storage", "stored", "ledger", "cell_file", "torch_io"}
-CELLS = {"reference_cells", "bit_cells"}
+STORE = {"spec", "planes", "menu", "storage", "stored", "ledger", "cell_file", "torch_io"}
+CELLS = {"reference_cells", "sizing", "bit_cells"}
 _BELOW_STORE = set(BASE) | {"_core"} | STAGES | CELLS
 _BELOW_EVALUATE = _BELOW_STORE | STORE
 ARROWS: dict[str, set[str]] = {
@@ -46,8 +47,11 @@ ARROWS: dict[str, set[str]] = {
     **{stage: set(BASE) | {"_core"} for stage in STAGES},
     "codes": set(BASE) - {"devices"} | {"_core"},
     "reference_cells": set(BASE) | {"_core", "array"},
-    "bit_cells": set(BASE) | {"_core", "array", "codes"},
-    "limits": set(BASE) | {"_core", "mapping"},
+    # Levels are designed for a way to write, and simulate what it leaves behind.
+    "mapping": set(BASE) | {"_core", "array"},
+    "sizing": set(BASE) | {"array", "codes", "mapping"},
+    "bit_cells": set(BASE) | {"codes", "mapping", "sizing"},
+    "limits": set(BASE) | {"_core", "array", "mapping"},
     **dict.fromkeys(STORE, _BELOW_EVALUATE),
     "train": _BELOW_EVALUATE,
     "evaluate": _BELOW_EVALUATE | {"train", "limits"},

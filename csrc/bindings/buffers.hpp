@@ -69,7 +69,12 @@ void register_devices(py::module_& m);
 void register_draws(py::module_& m);
 void register_cells(py::module_& m);
 void register_bits(py::module_& m);
+void register_levels(py::module_& m);
+void register_bch(py::module_& m);
 void register_maps(py::module_& m);
+void register_ldpc(py::module_& m);
+void register_trellis(py::module_& m);
+void register_windows(py::module_& m);
 void register_runtime(py::module_& m);
 
 }  // namespace memristore::bindings

@@ -82,12 +82,19 @@ std::size_t partition(const py::buffer& values, float threshold, const py::buffe
   const auto s = output<float>(small, "small");
   const auto l = output<float>(large, "large");
   const auto f = output<std::uint8_t>(flags, "flags");
-  same_length(v.n + kPartitionRoom, s.n, "small");
-  same_length(v.n + kPartitionRoom, l.n, "large");
+  same_length(v.n, s.n, "small");
+  same_length(v.n, l.n, "large");
   same_length((v.n + 7) / 8, f.n, "flags");
   const KernelTable& kernels = active();
   const Unlocked unlocked;
   return kernels.partition(v.data, v.n, threshold, s.data, l.data, f.data);
+}
+
+std::size_t count_bits(const py::buffer& bits, std::size_t n) {
+  const auto b = input<std::uint8_t>(bits, "bits");
+  same_length((n + 7) / 8, b.n, "bits");
+  const Unlocked unlocked;
+  return ones(b.data, n);
 }
 
 void merge(const py::buffer& flags, const py::buffer& small, const py::buffer& large, const py::buffer& out) {
@@ -111,8 +118,8 @@ void register_maps(py::module_& m) {
         arg("threads") = 0);
   m.def("split_sign", &split_sign, arg("values"), arg("magnitude"), arg("signs"), arg("threads") = 0);
   m.def("join_sign", &join_sign, arg("magnitude"), arg("signs"), arg("out"), arg("threads") = 0);
-  m.attr("PARTITION_ROOM") = kPartitionRoom;
   m.def("partition", &partition, arg("values"), arg("threshold"), arg("small"), arg("large"), arg("flags"));
+  m.def("count_bits", &count_bits, arg("bits"), arg("n"));
   m.def("merge", &merge, arg("flags"), arg("small"), arg("large"), arg("out"));
   m.def("differential", &differential, arg("values"), arg("positive"), arg("negative"), arg("threads") = 0);
 }

@@ -9,5 +9,10 @@ PYBIND11_MODULE(_core, m) {
   register_draws(m);
   register_cells(m);
   register_bits(m);
+  register_levels(m);
+  register_bch(m);
   register_maps(m);
+  register_ldpc(m);
+  register_trellis(m);
+  register_windows(m);
 }

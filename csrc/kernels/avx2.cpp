@@ -1,3 +1,4 @@
+#include "kernels/bytes_avx2.hpp"
 #include "kernels/simd_avx2.hpp"
 
 #define MEMRISTORE_LEVEL "avx2"

@@ -1,3 +1,4 @@
+#include "kernels/bytes_avx512.hpp"
 #include "kernels/simd_avx512.hpp"
 
 #define MEMRISTORE_LEVEL "avx512"

@@ -1,6 +1,7 @@
 // Bits on single-level cells, and the SECDED code over 64-bit words. Integer work: one build serves every level.
 #include <array>
 #include <bit>
+#include <cstring>
 
 #include "memristore/kernels.hpp"
 
@@ -88,6 +89,18 @@ void secded_decode(std::uint64_t* words, std::uint8_t* check, std::size_t n, std
     else
       words[i] ^= std::uint64_t{1} << data;
   }
+}
+
+std::size_t ones(const std::uint8_t* bits, std::size_t n) {
+  std::size_t count = 0;
+  std::size_t byte = 0;
+  for (; 8 * byte + 64 <= n; byte += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, bits + byte, sizeof word);
+    count += static_cast<std::size_t>(std::popcount(word));
+  }
+  for (std::size_t i = 8 * byte; i < n; ++i) count += (bits[i / 8] >> (i % 8)) & 1U;
+  return count;
 }
 
 std::uint64_t store_bits(const KernelTable& kernels, const Device& device, const ReadTime& time, const BitCells& cells,

@@ -3,6 +3,9 @@
 #ifndef MEMRISTORE_LEVEL
 #error "define MEMRISTORE_LEVEL (the level's name) before including kernels-inl.hpp"
 #endif
+#include <bit>
+#include <cmath>
+
 #include "kernels/draws-inl.hpp"
 
 namespace {
@@ -352,9 +355,12 @@ void k_program_age_read(const Device& d, const ReadTime& t, Cells cells, std::ui
 
 }  // namespace
 
+#include "kernels/ldpc-inl.hpp"
 #include "kernels/levels-inl.hpp"
 #include "kernels/maps-inl.hpp"
+#include "kernels/trellis-inl.hpp"
 #include "kernels/verify-inl.hpp"
+#include "kernels/windows-inl.hpp"
 
 namespace memristore {
 const KernelTable& MEMRISTORE_TABLE();
@@ -363,7 +369,8 @@ const KernelTable& MEMRISTORE_TABLE() {
       MEMRISTORE_LEVEL, k_philox,      k_normals,    k_curve,        k_program,      k_program_and_verify,
       k_drift,          k_relax,       k_read,       k_faults,       k_age_and_read, k_program_age_read,
       k_affine,         k_lookup,      k_split_sign, k_join_sign,    k_differential, k_partition,
-      k_merge,          k_expand_bits, k_pack_bits,  k_level_errors,
+      k_merge,          k_expand_bits, k_pack_bits,  k_level_errors, k_ldpc_decode,  k_trellis,
+      k_best_window,    k_extremes,    k_shape_masses,
   };
   return table;
 }

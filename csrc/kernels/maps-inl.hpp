@@ -67,7 +67,8 @@ inline std::uint32_t flags_at(const std::uint8_t* flags, std::size_t i) {
 }
 
 // Values by size: |v| <= threshold to `small`, the others to `large`, in order, and a flag for each (1: large). Both
-// outputs need room for n + 16 floats. Returns the number of large ones.
+// outputs need room for n floats, since whole vectors are stored at or before the place that was read; `small` may be
+// `values` itself. Returns the number of large ones.
 std::size_t k_partition(const float* values, std::size_t n, float threshold, float* small, float* large,
                         std::uint8_t* flags) {
   std::size_t smalls = 0;
@@ -93,6 +94,8 @@ std::size_t k_partition(const float* values, std::size_t n, float threshold, flo
 }
 
 // Undoes k_partition. Values that flags ask for beyond the end of `small` or `large` are zero (damaged flags).
+// `small` or `large` may be the end of `out` where their lengths are those that the flags tell: no value is then written
+// over one that is still to be read.
 void k_merge(const std::uint8_t* flags, std::size_t n, const float* small, std::size_t smalls, const float* large,
              std::size_t larges, float* out) {
   std::size_t s = 0;

@@ -1,3 +1,4 @@
+#include "kernels/bytes_neon.hpp"
 #include "kernels/simd_neon.hpp"
 
 #define MEMRISTORE_LEVEL "neon"

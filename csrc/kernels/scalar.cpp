@@ -1,3 +1,4 @@
+#include "kernels/bytes_scalar.hpp"
 #include "kernels/simd_scalar.hpp"
 
 #define MEMRISTORE_LEVEL "scalar"

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from memristore import devices, rng
-    from memristore.allocate import PerLayer
+    from memristore.allocate import PerLayer, Sensitive
     from memristore.array import CellArray, OneShot, ProgramAndVerify
-    from memristore.codes import Repetition, Residual, Secded, Uncoded
-    from memristore.compress import Identity, Prune, Quantize, Raw
+    from memristore.channel import BitChannel
+    from memristore.codes import Bch, Densest, InPlace, Ldpc, Repetition, Residual, Secded, Uncoded
+    from memristore.compress import Identity, Prune, Quantize, RateDistortion, Raw, Uniform, ZeroSpace
     from memristore.devices import Device
     from memristore.errors import (
         DataError,
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     )
     from memristore.evaluate import Comparison, Evaluation, evaluate
     from memristore.ledger import Ledger
-    from memristore.mapping import Differential, Linear
-    from memristore.protect import AdaptiveRange, Sign, Sparsity
+    from memristore.mapping import Differential, Levels, Linear
+    from memristore.protect import AdaptiveRange, Entropy, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
+    from memristore.sizing import BitFormat, sized_for
     from memristore.spec import StorageSpec
     from memristore.storage import PreparedModel, prepare, store
     from memristore.stored import StoredModel
@@ -33,16 +35,24 @@ if TYPE_CHECKING:
 # Names are looked up on first use, so that `import memristore` and the command line start without torch.
 _HOMES: Final[dict[str, str]] = {
     "AdaptiveRange": "protect",
+    "Bch": "codes",
+    "BitChannel": "channel",
+    "BitFormat": "sizing",
     "CellArray": "array",
     "Comparison": "evaluate",
     "DataError": "errors",
+    "Densest": "codes",
     "Device": "devices",
     "DeviceError": "errors",
     "Differential": "mapping",
+    "Entropy": "protect",
     "Evaluation": "evaluate",
     "FileError": "errors",
     "Identity": "compress",
+    "InPlace": "codes",
+    "Ldpc": "codes",
     "Ledger": "ledger",
+    "Levels": "mapping",
     "Linear": "mapping",
     "MemristoreError": "errors",
     "OneShot": "array",
@@ -51,11 +61,13 @@ _HOMES: Final[dict[str, str]] = {
     "ProgramAndVerify": "array",
     "Prune": "compress",
     "Quantize": "compress",
+    "RateDistortion": "compress",
     "Raw": "compress",
     "ReferenceCells": "reference_cells",
     "Repetition": "codes",
     "Residual": "codes",
     "Secded": "codes",
+    "Sensitive": "allocate",
     "Sign": "protect",
     "Sparsity": "protect",
     "SpecError": "errors",
@@ -63,8 +75,11 @@ _HOMES: Final[dict[str, str]] = {
     "StoredModel": "stored",
     "TensorError": "errors",
     "Uncoded": "codes",
+    "Uniform": "compress",
+    "ZeroSpace": "compress",
     "evaluate": "evaluate",
     "prepare": "storage",
+    "sized_for": "sizing",
     "store": "storage",
 }
 
@@ -72,16 +87,24 @@ __version__: Final = metadata.version("memristore")
 
 __all__ = [
     "AdaptiveRange",
+    "Bch",
+    "BitChannel",
+    "BitFormat",
     "CellArray",
     "Comparison",
     "DataError",
+    "Densest",
     "Device",
     "DeviceError",
     "Differential",
+    "Entropy",
     "Evaluation",
     "FileError",
     "Identity",
+    "InPlace",
+    "Ldpc",
     "Ledger",
+    "Levels",
     "Linear",
     "MemristoreError",
     "OneShot",
@@ -90,11 +113,13 @@ __all__ = [
     "ProgramAndVerify",
     "Prune",
     "Quantize",
+    "RateDistortion",
     "Raw",
     "ReferenceCells",
     "Repetition",
     "Residual",
     "Secded",
+    "Sensitive",
     "Sign",
     "Sparsity",
     "SpecError",
@@ -102,10 +127,13 @@ __all__ = [
     "StoredModel",
     "TensorError",
     "Uncoded",
+    "Uniform",
+    "ZeroSpace",
     "devices",
     "evaluate",
     "prepare",
     "rng",
+    "sized_for",
     "store",
 ]
 

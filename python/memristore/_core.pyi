@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+I8 = npt.NDArray[np.int8]
+I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
@@ -26,7 +29,8 @@ TABLE: Final[int]
 MAX_COEFFICIENTS: Final[int]
 MAX_KNOTS: Final[int]
 MAX_PULSES: Final[int]
-PARTITION_ROOM: Final[int]
+TRELLIS_BLOCK: Final[int]
+TRELLIS_MAX_LEVEL: Final[int]
 LOG_FLOOR: Final[float]
 PURPOSES: Final[dict[str, int]]
 
@@ -60,6 +64,13 @@ class Device:
 class ReadTime:
     def __init__(self, *, log2_age: float, relax_mean: float, relax_scale: float, read_scale: float) -> None: ...
 
+class Ldpc:
+    def __init__(self, z: int, columns: int, row_start: U32, column: U16, shift: U16) -> None: ...
+    def encode(self, data: U8, data_bits: int, check: U8, threads: int = 0) -> None: ...
+    def decode(
+        self, llr: I8, data_bits: int, iterations: int, attempts: int, data: U8, status: I32, threads: int = 0
+    ) -> None: ...
+
 class Pulse:
     def __init__(
         self,
@@ -73,6 +84,10 @@ class Pulse:
         log2_delay: float,
         max_pulses: int,
     ) -> None: ...
+
+class BchCode:
+    def __init__(self, m: int, t: int) -> None: ...
+    def check_bits(self) -> int: ...
 
 def isa() -> str: ...
 def isa_available() -> list[str]: ...
@@ -167,6 +182,33 @@ def store_bits(
     out: U64,
     threads: int = 0,
 ) -> int: ...
+def store_levels(
+    device: Device,
+    pulse: Pulse | None,
+    time: ReadTime,
+    key: int,
+    write_event: int,
+    purpose: int,
+    read_event: int,
+    first: int,
+    plane_stride: int,
+    planes: int,
+    words: U8,
+    word_bits: int,
+    targets: F32,
+    level_of: U8,
+    cells: int,
+    start: float,
+    inv_step: float,
+    cell_bin: U8,
+    bins: int,
+    pair_bins: int,
+    label: U8,
+    llr: I8,
+    soft: bool,
+    out: U8 | I8,
+    threads: int = 0,
+) -> int: ...
 def level_errors(
     key: int,
     event: int,
@@ -186,7 +228,62 @@ def lookup(
 def split_sign(values: F32, magnitude: F32, signs: U8, threads: int = 0) -> None: ...
 def join_sign(magnitude: F32, signs: U8, out: F32, threads: int = 0) -> None: ...
 def partition(values: F32, threshold: float, small: F32, large: F32, flags: U8) -> int: ...
+def count_bits(bits: U8, n: int) -> int: ...
 def merge(flags: U8, small: F32, large: F32, out: F32) -> None: ...
+def best_window(
+    sample: F32,
+    low: float,
+    high: float,
+    count: float,
+    clip: float,
+    clip_cost: float,
+    symmetric: bool,
+    inverse_variance: F64,
+    density: F64,
+    step: float,
+) -> tuple[float, float, float]: ...
+def shape_masses(powers: F64, scales: F64, out: F64, rows: int) -> None: ...
+def extremes(values: F32, threads: int = 0) -> tuple[float, float, bool]: ...
 def differential(values: F32, positive: F32, negative: F32, threads: int = 0) -> None: ...
 def secded_encode(words: U64, check: U8, threads: int = 0) -> None: ...
 def secded_decode(words: U64, check: U8, status: U8, threads: int = 0) -> None: ...
+def bch_check_bits(m: int, t: int) -> int: ...
+def bch_encode(code: BchCode, data_bits: int, data: U8, check: U8, threads: int = 0) -> None: ...
+def bch_decode(code: BchCode, data_bits: int, data: U8, check: U8, status: I32, threads: int = 0) -> None: ...
+def bch_syndromes(code: BchCode, data_bits: int, data: U8, check: U8, out: U16, threads: int = 0) -> None: ...
+def trellis_search(
+    values: F32,
+    states: int,
+    inverse_step: float,
+    limit: int,
+    costs: F32,
+    classes: U8,
+    shifts: F32,
+    levels: I32,
+    threads: int = 0,
+) -> None: ...
+def trellis_count(levels: I32, states: int, limit: int, group: U8, groups: int, memory: U32, counts: U32) -> None: ...
+def trellis_split(
+    levels: I32,
+    states: int,
+    limit: int,
+    group: U8,
+    groups: int,
+    memory: U32,
+    counts: U32,
+    symbols: I32,
+    escapes: I32,
+) -> int: ...
+def trellis_join(
+    symbols: I32,
+    states: int,
+    limit: int,
+    group: U8,
+    groups: int,
+    memory: U32,
+    counts: U32,
+    escapes: I32,
+    levels: I32,
+) -> None: ...
+def trellis_classes(points: F32, memory: U32, classes: U8, threads: int = 0) -> None: ...
+def trellis_points(levels: I32, states: int, shifts: F32, out: F32, threads: int = 0) -> None: ...

@@ -140,10 +140,21 @@ class Programmed:
 
 
 def write_cells(
-    device: Device, write: Write, key: int, first: int, targets: F32, *, event: int = 0, threads: int = 0
+    device: Device,
+    write: Write,
+    key: int,
+    first: int,
+    targets: F32,
+    *,
+    event: int = 0,
+    threads: int = 0,
+    out: F32 | None = None,
 ) -> Programmed:
-    """Write targets x, shape (n,), into the cells `first`, `first` + 1, ... of the array named by `key`."""
-    state = np.empty_like(targets)
+    """Write targets x, shape (n,), into the cells `first`, `first` + 1, ... of the array named by `key`.
+
+    States go to `out`, shape (n,), where it is given.
+    """
+    state = np.empty_like(targets) if out is None else out
     if isinstance(write, ProgramAndVerify):
         pulses, failed = np.empty(targets.size, np.uint16), np.empty(targets.size, np.uint8)
         _core.program_and_verify(

@@ -1,11 +1,12 @@
 """One file for a stored model: safetensors, with a versioned JSON header and a checksum of all.
 
-Layout (version 1). The metadata entry ``memristore`` is a JSON document: ``schema`` "memristore.cells", ``version``,
+Layout (version 2). The metadata entry ``memristore`` is a JSON document: ``schema`` "memristore.cells", ``version``,
 ``library`` (release that wrote it), ``sha256`` (of the rest of the header and of all arrays, by name), ``spec``,
 ``seed``, ``entries`` (the tensors), ``streams`` (address, size, code, pulses and failures of each analog stream),
-``references``, ``regions`` (the bit streams), ``data_words`` and ``sizing``. Arrays: ``references/0``, ``words``
-(uint64: data then check words), and for stream number i and plane p ``states/i/p`` (float32, or uint16 on the grid of
-`memristore.array.state_grid`) and, where kept, ``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
+``references``, ``bits`` and ``in_place`` (regions of the bit streams, levels and code). Arrays: ``references/0``,
+``bits/full``, ``bits/tail``, ``in_place/full``, ``in_place/tail`` (uint8: coded words, one to a row), and for stream
+number i and plane p ``states/i/p`` (float32, or uint16 on the grid of `memristore.array.state_grid`) and, where kept,
+``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
 """
 
 from __future__ import annotations
@@ -24,17 +25,20 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from memristore.bit_cells import BitCells, Region, Sizing
+from memristore.bit_cells import FIRST_CELL, FIRST_IN_PLACE, BitCells, Region
 from memristore.codes import codes
 from memristore.errors import FileError, MemristoreError
 from memristore.planes import CellBlock
+from memristore.sizing import BitFormat
 from memristore.spec import StorageSpec
 from memristore.stored import StoredModel, StreamCells
 from memristore.torch_io import Entry
 
 SCHEMA: Final = "memristore.cells"
-VERSION: Final = 1
+VERSION: Final = 2
 _KEY: Final = "memristore"
+_AREAS: Final = ("full", "tail")
+_BITS: Final = {"bits": FIRST_CELL, "in_place": FIRST_IN_PLACE}
 _STATES: Final = {2: np.uint16, 4: np.float32}
 _TRACE: Final = {"targets": np.float32, "pulses": np.uint16, "failed": np.uint8}
 
@@ -49,7 +53,10 @@ def save(model: StoredModel, path: str | os.PathLike[str]) -> None:
     FileError
         If the file cannot be written.
     """
-    arrays: Arrays = {"words": model.bits.words}
+    arrays: Arrays = {}
+    for what in _BITS:
+        for name, area in zip(_AREAS, getattr(model, what).areas, strict=True):
+            arrays[f"{what}/{name}"] = area.rows
     for p, state in enumerate(model.references.states):
         arrays[f"references/{p}"] = state
     for i, stream in enumerate(model.streams.values()):
@@ -104,9 +111,13 @@ def _header(model: StoredModel) -> dict[str, Any]:
             "n": model.references.n,
             "planes": len(model.references.states),
         },
-        "regions": [dataclasses.asdict(r) for r in model.bits.regions.values()],
-        "data_words": model.bits.data_words,
-        "sizing": dataclasses.asdict(model.bits.sizing),
+        **{
+            what: {
+                "regions": [dataclasses.asdict(r) for r in getattr(model, what).regions.values()],
+                "format": getattr(model, what).format.to_dict(),
+            }
+            for what in _BITS
+        },
     }
 
 
@@ -173,12 +184,23 @@ def _rebuild(header: dict[str, Any], arrays: Arrays) -> StoredModel:
         streams[name] = StreamCells(block, codes.from_dict(s["code"]), int(s["pulses"]), int(s["failed"]))
     r = header["references"]
     references = CellBlock(int(r["first"]), int(r["n"]), _planes(arrays, "references", r, np.float32))
+    bits = {what: _bits(header[what], arrays, what, spec) for what in _BITS}
+    return StoredModel(spec, int(header["seed"]), entries, references, streams, **bits)
+
+
+def _bits(header: dict[str, Any], arrays: Arrays, what: str, spec: StorageSpec) -> BitCells:
     regions = {region["name"]: Region(**region) for region in header["regions"]}
-    words = arrays["words"]
-    bits = BitCells(regions, words, int(header["data_words"]), spec.bits, Sizing(**header["sizing"]))
-    if words.dtype != np.uint64 or words.ndim != 1 or words.size != bits.data_words + -(-bits.data_words // 8):
-        raise ValueError("the number of words is wrong")
-    return StoredModel(spec, int(header["seed"]), entries, references, streams, bits)
+    found = BitFormat.from_dict(header["format"])
+    full, tail = (arrays[f"{what}/{name}"] for name in _AREAS)
+    check, together = -(-found.code.check_bits // 8), found.levels.bits
+    if full.ndim != 2 or full.dtype != np.uint8 or full.shape[1] != found.code.block_data_bits // 8 + check:
+        raise ValueError("the coded words do not have the length of the code")
+    if tail.ndim != 2 or tail.dtype != np.uint8 or len(full) % together or len(tail) not in (0, together):
+        raise ValueError("the number of coded words is wrong")
+    bits = BitCells(regions, full, tail, found, spec.level_design(found), _BITS[what])
+    if any(region.byte + region.bytes > bits.data_bytes or region.byte < 0 for region in regions.values()):
+        raise ValueError("a bit stream lies beyond the coded words")
+    return bits
 
 
 def _planes(arrays: Arrays, prefix: str, block: dict[str, Any], dtype: Any) -> list[npt.NDArray[Any]]:

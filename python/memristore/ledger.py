@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from memristore.bit_cells import BLOCK_ERROR
 from memristore.torch_io import base_of
 from memristore.transform import SEPARATOR
 from memristore.units import format_time
 
 if TYPE_CHECKING:
+    from memristore.bit_cells import BitCells
+    from memristore.sizing import BitFormat
     from memristore.stored import StoredModel
 
 #: Ending of the streams that hold side information. Tensor names cannot clash: theirs hold no bare separator.
@@ -114,18 +115,52 @@ def planes_stream(stream: str) -> str:
     return stream + PLANES
 
 
-def _extrapolation(model: StoredModel) -> str:
-    samples = model.spec.cell.samples
-    if not samples or model.bits.sizing.raw_error * samples >= 1:
-        return ""
-    return f" (tails extrapolated beyond {samples:,} measured writes)"
+def _extrapolation(found: BitFormat, samples: int | None) -> str:
+    notes = []
+    if samples and found.channel.raw_error * samples < 1:
+        notes.append(f"tails extrapolated beyond {samples:,} measured writes")
+    if (floor := found.code.measured_floor) and found.block_error < floor:
+        notes.append(f"block error extrapolated below {floor:.0e}")
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+def _bit_rows(model: StoredModel, bits: BitCells, words: str, names: dict[str, str]) -> list[Row]:
+    """Rows of a bit area. Cells are shared out by bits; rounding goes along the area, so that rows add up to it."""
+    found = bits.format
+    each = found.cells_per_coded_bit
+    rows, used, cells = [], 0, 0
+
+    def take(count: int) -> int:
+        nonlocal used, cells
+        used += count
+        taken = round(used * each) - cells
+        cells += taken
+        return taken
+
+    for region in bits.regions.values():
+        tensor = names.get(base_of(region.name), "(array)")
+        part = region.name.removeprefix(base_of(region.name)).lstrip(SEPARATOR).replace(PLANES, " planes")
+        rows.append(Row(tensor, part or "bits", region.kind, region.length, take(8 * region.bytes)))
+    if not bits.data_bytes:
+        return rows
+    spare = 8 * (bits.data_bytes - bits.payload_bytes)
+    rows.append(Row("(array)", words, "padding", spare, take(spare)))
+    parity = sum(len(area.rows) * area.code.check_bits for area in bits.areas)
+    verdict = "met" if found.met else f"NOT met (target {found.target:g})"
+    note = (
+        f"{found.describe()}, {100 * found.code.check_bits / found.code.block_data_bits:.1f} % overhead, "
+        f"{found.net_bits_per_cell:.2f} net bits per cell, sized for raw error {found.channel.raw_error:.1e} after "
+        f"{format_time(model.spec.retention_seconds)}: block error {found.block_error:.1e}, "
+        f"{verdict}{_extrapolation(found, model.spec.cell.samples)}"
+    )
+    rows.append(Row("(array)", words, "parity", parity, bits.cells - cells, note))
+    return rows
 
 
 def build_ledger(model: StoredModel) -> Ledger:
     """Count the cells of a stored model."""
     rows: list[Row] = []
     names = {e.base: e.name for e in model.entries if e.kind != "alias"}
-    wide = model.bits.sizing.cells_per_bit
     for name, stream in model.streams.items():
         tensor, part = names[base_of(name)], name.removeprefix(base_of(name)).lstrip(SEPARATOR)
         note = (
@@ -134,22 +169,8 @@ def build_ledger(model: StoredModel) -> Ledger:
             else "constant: no cells"
         )
         rows.append(Row(tensor, part or "values", "data", stream.block.n, stream.block.cells, note))
-    for region in model.bits.regions.values():
-        tensor = names.get(base_of(region.name), "(array)")
-        part = region.name.removeprefix(base_of(region.name)).lstrip(SEPARATOR).replace(PLANES, " planes")
-        rows.append(Row(tensor, part or "bits", region.kind, region.length, region.bytes * 8 * wide))
-    s = model.bits.sizing
-    if model.bits.data_words:
-        spare = model.bits.data_words * 64 - model.bits.payload_bytes * 8
-        verdict = "met" if s.met else f"NOT met (target {BLOCK_ERROR:g})"
-        note = (
-            f"{model.spec.bits.name}, {wide} single-level cell(s) per bit, sized for raw error "
-            f"{s.raw_error:.1e} after {format_time(model.spec.retention_seconds)}: block error "
-            f"{s.block_error:.1e}, {verdict}{_extrapolation(model)}"
-        )
-        parity = model.bits.data_words * model.spec.bits.check_bits
-        rows.append(Row("(array)", "words", "padding", spare, spare * wide))
-        rows.append(Row("(array)", "words", "parity", parity, parity * wide, note))
+    rows.extend(_bit_rows(model, model.bits, "words", names))
+    rows.extend(_bit_rows(model, model.in_place, "in-place words", names))
     if model.references.states:
         rows.append(Row("(array)", "drift", "reference", model.references.n, model.references.cells))
     # Tensors in the order of the network, what serves all of them last.

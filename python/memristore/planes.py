@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +16,7 @@ from memristore.array import (
     U16,
     VERIFY_READ,
     ProgramAndVerify,
+    Programmed,
     pack_state,
     read_cells,
     unpack_state,
@@ -23,6 +27,7 @@ from memristore.codes import AnalogCode
 from memristore.devices.moments import Channel
 from memristore.mapping import PlaneParams, Table
 from memristore.spec import StorageSpec
+from memristore.streams import AnalogStream
 from memristore.units import parse_time
 
 #: Blocks of cells start at multiples of this, so that kernels meet whole groups. Addresses skipped are not cells.
@@ -32,6 +37,50 @@ ALIGN = 64
 #: source and four devices. Where reads differ from the verify read, later planes gain little and clipping costs what it
 #: always does.
 FOLLOWED_CLIP_COST = 4.0
+#: Values mapped and programmed at a time, by one thread: what passes between the stages stays in its cache.
+BLOCK = 1 << 16
+#: Streams of more values take all threads one after the other; memory in use grows with those worked on at a time.
+LARGE = 1 << 22
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item], threads: int = 0) -> list[_Result]:
+    """Do independent work on each item, in several threads where that helps; results in order.
+
+    Parameters
+    ----------
+    work : callable
+        Spends its time in kernels, on one thread of theirs.
+    items : sequence
+    threads : int
+        0 means all.
+    """
+
+    def quietly(item: _Item) -> _Result:
+        # Threads do not inherit numpy's error state.
+        with np.errstate(all="ignore"):
+            return work(item)
+
+    count = min(threads or _core.max_threads(), len(items))
+    if count <= 1:
+        return [quietly(item) for item in items]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(quietly, items))
+
+
+def each_stream(
+    work: Callable[[_Item, int], _Result],
+    items: Sequence[_Item],
+    threads: int = 0,
+    size: Callable[[_Item], int] = len,  # type: ignore[assignment]
+) -> list[_Result]:
+    """Do work that takes a number of threads on each stream: small streams side by side, large ones alone with all."""
+    out: dict[int, _Result] = {i: work(item, threads) for i, item in enumerate(items) if size(item) > LARGE}
+    small = [i for i in range(len(items)) if i not in out]
+    out.update(zip(small, in_threads(lambda i: work(items[i], 1), small, threads), strict=True))
+    return [out[i] for i in range(len(items))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +137,27 @@ def verify_channel(spec: StorageSpec) -> Channel:
     return channel_at(spec.cell, spec.write, verify_time(spec))
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The window chosen for one write of values, shape (n,)."""
+
+    values: F32
+    averaged: int
+    followed: bool
+    params: PlaneParams
+
+    @classmethod
+    def to(cls, spec: StorageSpec, values: F32, averaged: int, followed: bool, threads: int = 0) -> Fitted:
+        """Choose the window."""
+        channel, decoder, cost = channel_at(spec.cell, spec.write, spec.retention_seconds), spec.decoder, 1.0
+        if followed:
+            device = spec.cell
+            steady = not (device.drifts or device.read or device.relaxation)
+            channel, decoder, cost = verify_channel(spec), "inverse", FOLLOWED_CLIP_COST if steady else 1.0
+        params = spec.mapper.window(values, channel, averaged, decoder, cost, threads)
+        return cls(values, averaged, followed, params)
+
+
 class Writer:
     """Programs the planes of one stream; see `memristore.codes.code.PlaneWriter`.
 
@@ -102,54 +172,97 @@ class Writer:
         Whether targets, pulses and failures are kept.
     cell_bytes : int
         4, or 2 for states rounded to a 16-bit grid.
+    overwrite : bool
+        Whether values written may be overwritten with the states of their cells.
+    fitted : Fitted, optional
+        Window of the first write, where it has been chosen already.
     threads : int
     """
 
     def __init__(
-        self, spec: StorageSpec, key: int, block: CellBlock, *, keep: bool, cell_bytes: int = 4, threads: int = 0
+        self,
+        spec: StorageSpec,
+        key: int,
+        block: CellBlock,
+        *,
+        keep: bool,
+        cell_bytes: int = 4,
+        overwrite: bool = False,
+        fitted: Fitted | None = None,
+        threads: int = 0,
     ) -> None:
         self.spec = spec
         self.key = key
         self.block = block
         self.keep = keep
         self.cell_bytes = cell_bytes
+        self.overwrite = overwrite
         self.threads = threads
         self.params: list[PlaneParams] = []
         self.pulses_total = 0
         self.failed_total = 0
-        self._channel = channel_at(spec.cell, spec.write, spec.retention_seconds)
+        self.fitted = fitted
         self._verify_at = verify_time(spec)
         self._averaged = 1
 
     def write(self, values: F32, *, averaged: int = 1, followed: bool = False) -> None:
         """Fit a window and program the next plane(s)."""
-        spec = self.spec
-        if followed:
-            device = spec.cell
-            steady = not (device.drifts or device.read or device.relaxation)
-            cost = FOLLOWED_CLIP_COST if steady else 1.0
-            params = spec.mapper.window(values, verify_channel(spec), averaged, "inverse", cost)
-        else:
-            params = spec.mapper.window(values, self._channel, averaged, spec.decoder)
+        known = None if self.params else self.fitted
+        if known is None or not (known.values is values and (known.averaged, known.followed) == (averaged, followed)):
+            known = Fitted.to(self.spec, values, averaged, followed, self.threads)
+        params = known.params
         self.params.append(params)
         self._averaged = averaged
         if params.constant:
             return
-        targets = spec.mapper.targets(values, params, spec.cell, self.threads)
-        for _ in range(averaged):
-            for x in targets:
-                address = self.block.address(len(self.block.states))
-                done = write_cells(spec.cell, spec.write, self.key, address, x, threads=self.threads)
-                # Rounded before anything reads it: the verify read of a residual code must see what is kept.
-                self.block.states.append(pack_state(spec.cell, done.state) if self.cell_bytes == 2 else done.state)
-                if done.pulses is not None and done.failed is not None:
-                    self.pulses_total += int(done.pulses.sum(dtype=np.int64))
-                    self.failed_total += int(done.failed.sum(dtype=np.int64))
-                if self.keep:
-                    self.block.targets.append(x)
-                    if done.pulses is not None and done.failed is not None:
-                        self.block.pulses.append(done.pulses)
-                        self.block.failed.append(done.failed)
+        wide = self.spec.mapper.cells_per_symbol
+        first = len(self.block.states)
+        # States may take the place of values that nobody looks at again.
+        over = self.overwrite and averaged * wide == 1 and self.cell_bytes == 4 and not followed
+        for _ in range(averaged * wide):
+            state: F32 | U16 = values
+            if self.cell_bytes == 2:
+                state = np.empty(values.size, np.uint16)
+            elif not over:
+                state = np.empty(values.size, np.float32)
+            self.block.states.append(state)
+        if self.keep:
+            self.block.targets.extend(np.empty(values.size, np.float32) for _ in range(averaged * wide))
+        starts = range(0, values.size, BLOCK)
+        done = in_threads(lambda start: self._program(values, params, first, start), starts, self.threads)
+        self._note([part for part in done if part])
+
+    def _program(self, values: F32, params: PlaneParams, first: int, start: int) -> list[Programmed]:
+        """Program one block of values into the planes from `first` on; returns what they took, by plane."""
+        spec, stop = self.spec, start + BLOCK
+        device = spec.cell
+        targets = spec.mapper.targets(values[start:stop], params, device, 1)
+        verified: list[Programmed] = []
+        for plane, state in enumerate(self.block.states[first:], first):
+            x = targets[(plane - first) % len(targets)]
+            # Rounded before anything reads it: the verify read of a residual code must see what is kept.
+            here = state[start:stop]
+            out = np.asarray(here, np.float32) if self.cell_bytes == 4 else None
+            address = self.block.address(plane) + start
+            done = write_cells(device, spec.write, self.key, address, x, threads=1, out=out)
+            if self.cell_bytes == 2:
+                here[:] = pack_state(device, done.state)
+            if self.keep:
+                self.block.targets[plane][start:stop] = x
+            if done.pulses is not None:
+                verified.append(done)
+        return verified
+
+    def _note(self, blocks: list[list[Programmed]]) -> None:
+        """Count pulses and failures, and keep them where wanted."""
+        for plane in zip(*blocks, strict=True):
+            pulses = [part.pulses for part in plane if part.pulses is not None]
+            failed = [part.failed for part in plane if part.failed is not None]
+            self.pulses_total += sum(int(part.sum(dtype=np.int64)) for part in pulses)
+            self.failed_total += sum(int(part.sum(dtype=np.int64)) for part in failed)
+            if self.keep:
+                self.block.pulses.append(np.concatenate(pulses))
+                self.block.failed.append(np.concatenate(failed))
 
     def recover(self) -> F32:
         """Read the planes just written and invert the mean response."""
@@ -211,12 +324,22 @@ class Reader:
         self.key = key
         self.block = block
         self.params = params
+        self.code = code
         self.parts = list(code.parts())
         self.at = at
         self.event = event
         self.believed = believed
         self.purpose = purpose
         self.threads = threads
+        self._out: F32 | None = None
+
+    def stream(self, name: str, room: int) -> AnalogStream:
+        """Decode all values, where possible to the end of a buffer of `room` values that they leave to others."""
+        n = self.block.n
+        spare = np.empty(max(room, n), np.float32)
+        self._out = spare[spare.size - n :] if len(self.parts) == 1 else None
+        values = self.code.decode(self) if n else spare[:0]
+        return AnalogStream(name, values, spare=spare if values is self._out else values)
 
     def _decode(self, part: int, decoder: str) -> F32:
         params = self.params[part]
@@ -233,7 +356,7 @@ class Reader:
         # One cell per value: read and decoded block by block, without the reads in between.
         device = self.spec.cell
         state = unpack_state(device, self.block.states[plane])
-        out = np.empty_like(state)
+        out = np.empty_like(state) if self._out is None else self._out
         _core.age_read_decode(
             device.core(), device.read_time(self.at), self.key, self.purpose, self.event, self.block.address(plane),
             state, table.values, table.start, table.inv_step, table.extrapolate, out, self.threads,

@@ -10,13 +10,15 @@ from typing import Any, Final
 from memristore import devices
 from memristore.allocate import Allocator, allocators
 from memristore.array import WRITES, OneShot, Write
-from memristore.codes import AnalogCode, BitCode, Secded, Uncoded, bit_codes, codes
+from memristore.codes import AnalogCode, Bch, BitCode, Uncoded, bit_codes, codes
 from memristore.compress import compressors
+from memristore.config import check_number
 from memristore.devices import Device, device_from_dict
 from memristore.errors import DeviceError, SpecError
-from memristore.mapping import Linear, Mapper, mappers
+from memristore.mapping import LevelDesign, Levels, Linear, Mapper, mappers
 from memristore.protect import protections
 from memristore.reference_cells import ReferenceCells
+from memristore.sizing import BLOCK_ERROR, BitFormat, describe_code, sized_for
 from memristore.transform import Compressor, Protection
 from memristore.units import Time, format_time, parse_time
 
@@ -44,7 +46,11 @@ class StorageSpec:
     decoder : {"mmse", "inverse"}
         Posterior mean of each value, or the inverse of the mean response.
     bits : BitCode
-        Code of bit streams, on single-level cells.
+        Code of bit streams. What is left open (``Bch()`` has no ``t``) is settled so that bits take the fewest cells.
+    levels : Levels, optional
+        Levels of the cells that hold bits; by default as many as hold the most net bits per cell.
+    block_error : float
+        Largest probability that a block of bits comes back wrong, per read at the end of the retention time.
     write : Write
         One-shot or program-and-verify.
     compensation : ReferenceCells, None or "auto"
@@ -75,7 +81,9 @@ class StorageSpec:
     code: AnalogCode = dataclasses.field(default_factory=Uncoded)
     mapper: Mapper = dataclasses.field(default_factory=Linear)
     decoder: str = "mmse"
-    bits: BitCode = dataclasses.field(default_factory=Secded)
+    bits: BitCode = dataclasses.field(default_factory=Bch)
+    levels: Levels | None = None
+    block_error: float = BLOCK_ERROR
     write: Write = dataclasses.field(default_factory=OneShot)
     compensation: ReferenceCells | str | None = "auto"
     allocation: Allocator | None = None
@@ -102,6 +110,9 @@ class StorageSpec:
                 object.__setattr__(self, field, value)
             if not isinstance(value, tuple) or not all(isinstance(v, kind) for v in value):
                 raise SpecError(f"spec: {field} must be a tuple of {kind.__name__}, not {value!r}")
+        if self.levels is not None and not isinstance(self.levels, Levels):
+            raise SpecError(f"spec: levels must be Levels or None, not {self.levels!r}")
+        check_number("spec", "block_error", self.block_error, 0, 1)
         if self.decoder not in DECODERS:
             raise SpecError(f"spec: decoder must be one of {', '.join(DECODERS)}, not {self.decoder!r}")
         if self.compensation not in ("auto", None) and not isinstance(self.compensation, ReferenceCells):
@@ -133,6 +144,22 @@ class StorageSpec:
         """Retention time, seconds."""
         return parse_time(self.retention)
 
+    def bit_format(self, payload_bits: int | None = None, code: BitCode | None = None) -> BitFormat:
+        """Return levels and code for the bit streams, `payload_bits` of them if that is known; by default in `bits`."""
+        return sized_for(
+            self.bits if code is None else code,
+            self.cell,
+            self.retention,
+            block_error=self.block_error,
+            levels=self.levels,
+            write=self.write,
+            payload_bits=payload_bits,
+        )
+
+    def level_design(self, found: BitFormat) -> LevelDesign:
+        """Return the cells' levels of a format, on this recipe's device."""
+        return found.levels.design(self.cell, self.write, self.retention_seconds, found.copies)
+
     def is_exact(self, tensor: str) -> bool:
         """Whether a tensor is to be kept as exact bits by name."""
         return any(fnmatch.fnmatchcase(tensor, pattern) for pattern in self.exact)
@@ -156,6 +183,8 @@ class StorageSpec:
             "mapper": self.mapper.to_dict(),
             "decoder": self.decoder,
             "bits": self.bits.to_dict(),
+            "levels": None if self.levels is None else self.levels.to_dict(),
+            "block_error": self.block_error,
             "write": self.write.to_dict(),
             "compensation": references,
             "allocation": None if self.allocation is None else self.allocation.to_dict(),
@@ -182,6 +211,7 @@ class StorageSpec:
             "code": codes.from_dict,
             "mapper": mappers.from_dict,
             "bits": bit_codes.from_dict,
+            "levels": lambda v: None if v is None else Levels.from_dict(v),
             "write": _write_from_dict,
             "compensation": lambda v: ReferenceCells.from_dict(v) if isinstance(v, dict) else v,
             "allocation": lambda v: None if v is None else allocators.from_dict(v),
@@ -204,7 +234,8 @@ class StorageSpec:
         references = self.references
         parts["compensation"] = "none" if references is None else f"{references.count} reference cells"
         parts["decoder"] = self.decoder
-        parts["bits"] = f"single-level cells, {self.bits.name}"
+        levels = "levels as sized" if self.levels is None else f"{self.levels.count}-level cells"
+        parts["bits"] = f"{describe_code(self.bits)}, {levels}, block error {self.block_error:g}"
         parts["sized for"] = format_time(self.retention_seconds)
         return parts
 
@@ -214,7 +245,7 @@ class StorageSpec:
 
 
 def _brief(part: Any) -> str:
-    fields = ", ".join(f"{f.name}={getattr(part, f.name)}" for f in dataclasses.fields(part))
+    fields = ", ".join(f"{f.name}={getattr(part, f.name)}" for f in dataclasses.fields(part) if f.repr)
     return f"{part.name}({fields})" if fields else str(part.name)
 
 

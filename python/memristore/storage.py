@@ -11,20 +11,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from memristore import bit_cells
 from memristore.array import F32, VERIFY_READ, read_cells, write_cells
 from memristore.array import channel as channel_at
-from memristore.bit_cells import BitCells
-from memristore.codes import AnalogCode
+from memristore.bit_cells import FIRST_CELL, FIRST_IN_PLACE, BitCells
+from memristore.codes import AnalogCode, BitCode, InPlace
 from memristore.errors import SpecError
 from memristore.ledger import planes_stream
-from memristore.planes import CellBlock, Writer, stride_of
+from memristore.menu import menu
+from memristore.planes import CellBlock, Fitted, Writer, each_stream, stride_of
 from memristore.rng import key as make_key
 from memristore.spec import StorageSpec
 from memristore.stored import DIRECTORY, REFERENCE_START, StoredModel, StreamCells, decode_tensor
-from memristore.streams import AnalogStream, BitStream, Payload
-from memristore.torch_io import Entry, StateDict, base_of, flatten
-from memristore.transform import Context
+from memristore.streams import AnalogStream, BitStream, Payload, Stream
+from memristore.torch_io import Entry, StateDict, base_of, flatten, unescape
+from memristore.transform import SEPARATOR, Context
 
 #: Up to this many cells, targets and pulses are kept as well unless told otherwise.
 TRACE_LIMIT: Final[int] = 1 << 22
@@ -41,6 +41,91 @@ def _distortion(spec: StorageSpec, code: AnalogCode) -> Callable[[F32], float]:
         return spec.mapper.distortion(sample, channel, averaged, "inverse")
 
     return predict
+
+
+class _Job:
+    """One analog stream on its way into cells."""
+
+    def __init__(self, stream: AnalogStream, code: AnalogCode, overwrite: bool) -> None:
+        self.name = stream.name
+        self.size = len(stream)
+        self.code = code
+        self.overwrite = overwrite and len(code.parts()) == 1
+        self.values: F32 | None = stream.values
+        self.fitted: Fitted | None = None
+        self.block = CellBlock(0, self.size, [])
+        self.writer: Writer | None = None
+
+    def __len__(self) -> int:
+        return self.size
+
+    def fit(self, spec: StorageSpec, threads: int) -> None:
+        """Choose the window of the first plane(s)."""
+        if self.values is not None and self.size:
+            parts = self.code.parts()
+            self.fitted = Fitted.to(spec, self.values, parts[0], len(parts) > 1, threads)
+
+    def planes(self, spec: StorageSpec) -> int | None:
+        """How many planes it will take; None if only programming can tell."""
+        if self.fitted is None:
+            return 0
+        parts = self.code.parts()
+        if len(parts) > 1:
+            return None
+        return 0 if self.fitted.params.constant else parts[0] * spec.mapper.cells_per_symbol
+
+    def program(self, spec: StorageSpec, key: int, first: int, trace: bool, cell_bytes: int, threads: int) -> int:
+        """Program the cells from address `first` on; returns how many addresses they take."""
+        self.block = CellBlock(first, self.size, [])
+        self.writer = Writer(
+            spec, key, self.block, keep=trace, cell_bytes=cell_bytes, overwrite=self.overwrite, fitted=self.fitted,
+            threads=threads,
+        )  # fmt: skip
+        if self.values is not None and self.size:
+            self.code.encode(self.values, self.writer)
+        self.values = self.fitted = self.writer.fitted = None
+        return stride_of(self.size) * len(self.block.states)
+
+    def side(self) -> BitStream:
+        """Side information of the planes."""
+        params = [] if self.writer is None else self.writer.params
+        raw = b"".join(p.to_bytes() for p in params)
+        return BitStream.from_array(planes_stream(self.name), np.frombuffer(raw, np.uint8), "scale")
+
+    def cells(self) -> StreamCells:
+        """The cells, and what they took."""
+        pulses, failed = (0, 0) if self.writer is None else (self.writer.pulses_total, self.writer.failed_total)
+        return StreamCells(self.block, self.code, pulses, failed)
+
+
+def _program_all(
+    jobs: list[_Job],
+    spec: StorageSpec,
+    key: int,
+    address: int,
+    trace: bool,
+    cell_bytes: int,
+    progress: bool,
+    threads: int,
+) -> None:
+    """Program streams one behind the other in the array, small ones several at a time."""
+    each_stream(lambda job, threads: job.fit(spec, threads), jobs, threads)
+    with tqdm(total=len(jobs), desc="programming", unit="stream", disable=not progress) as bar:
+        known: list[tuple[_Job, int]] = []
+        for job in jobs:
+            planes = job.planes(spec)
+            if planes is None:
+                address += job.program(spec, key, address, trace, cell_bytes, threads)
+                bar.update()
+            else:
+                known.append((job, address))
+                address += stride_of(job.size) * planes
+
+        def run(item: tuple[_Job, int], threads: int) -> None:
+            item[0].program(spec, key, item[1], trace, cell_bytes, threads)
+            bar.update()
+
+        each_stream(run, known, threads, lambda item: len(item[0]))
 
 
 class PreparedModel:
@@ -96,40 +181,44 @@ class PreparedModel:
             symbols = sum(len(s) * self.codes[s.name].planes for s in self.payload.analog_streams())
             trace = symbols * spec.mapper.cells_per_symbol <= TRACE_LIMIT
         references, address, bits = _program_references(spec, key, threads)
-        cells: dict[str, StreamCells] = {}
-        for name in tqdm(list(self.payload.streams), desc="programming", unit="stream", disable=not progress):
-            # Consumed streams are dropped one by one, so that values and cells of a network are never whole together.
+        jobs: dict[str, _Job] = {}
+        sides: dict[str, BitStream | None] = {}
+        for name in list(self.payload.streams):
+            # Consumed streams are dropped, so that values and cells of a network are never whole together.
             stream = self.payload.streams.pop(name) if consume else self.payload.streams[name]
             if isinstance(stream, BitStream):
-                bits.append(stream)
-                continue
-            block = CellBlock(address, len(stream), [])
-            code = self.codes[stream.name]
-            writer = Writer(spec, key, block, keep=trace, cell_bytes=cell_bytes, threads=threads)
-            if len(stream):
-                code.encode(stream.values, writer)
-            address += stride_of(len(stream)) * len(block.states)
-            raw = b"".join(p.to_bytes() for p in writer.params)
-            bits.append(BitStream.from_array(planes_stream(stream.name), np.frombuffer(raw, np.uint8), "scale"))
-            cells[stream.name] = StreamCells(block, code, writer.pulses_total, writer.failed_total)
-        sizing = bit_cells.size(spec.cell, spec.bits, spec.retention_seconds)
-        if not sizing.met and bits:
-            warnings.warn(
-                f"{spec.cell.name}: bits reach a block error of {sizing.block_error:.1e} with {spec.bits.name} on "
-                f"single-level cells, not {bit_cells.BLOCK_ERROR:g}; the ledger says so",
-                stacklevel=2,
-            )
+                sides[name] = stream
+            else:
+                jobs[name] = _Job(stream, self.codes[name], consume and stream.spare is not None)
+                sides[name] = None
+            del stream
+        _program_all(list(jobs.values()), spec, key, address, trace, cell_bytes, progress, threads)
+        bits += [jobs[name].side() if stream is None else stream for name, stream in sides.items()]
+        cells = {name: job.cells() for name, job in jobs.items()}
         bits.append(_directory(bits, cells))
-        area = BitCells.pack(bits, spec.bits, sizing, threads)
-        return StoredModel(spec, seed, self.entries, references, cells, area)
+        coded = _pack(spec, [s for s in bits if s.outer_code], spec.bits, FIRST_CELL, threads)
+        in_place = _pack(spec, [s for s in bits if not s.outer_code], InPlace(), FIRST_IN_PLACE, threads)
+        return StoredModel(spec, seed, self.entries, references, cells, coded, in_place)
+
+
+def _pack(spec: StorageSpec, streams: list[BitStream], code: BitCode, first_cell: int, threads: int) -> BitCells:
+    """Size a code for streams and encode them."""
+    found = spec.bit_format(sum(8 * s.data.size for s in streams), code)
+    if streams and not found.met:
+        warnings.warn(
+            f"{spec.cell.name}: bits reach a block error of {found.block_error:.1e} with {found.describe()}, not "
+            f"{found.target:g}; the ledger says so",
+            stacklevel=4,
+        )
+    return BitCells.pack(streams, found, spec.level_design(found), first_cell, threads)
 
 
 def _directory(bits: list[BitStream], cells: dict[str, StreamCells]) -> BitStream:
     """One byte for each tensor with analog values: which kinds of streams it was split into, and its planes.
 
     What a decoder cannot know from the architecture and the recipe, since the choice depends on the weights. Lengths
-    follow
-    from decoded masks and flags. Kinds: sign 1, flag 2, mask 4, some plane constant 8; planes in the high four bits.
+    follow from decoded masks and flags. Kinds: sign 1, flag 2, mask 4, some plane constant 8; planes in the high four
+    bits. Then one bit for each bit stream: whether it is entropy-coded; none of these if no stream is.
     """
     kinds = {"sign": 1, "flag": 2, "mask": 4}
     entries: dict[str, int] = {}
@@ -140,7 +229,9 @@ def _directory(bits: list[BitStream], cells: dict[str, StreamCells]) -> BitStrea
     for item in bits:
         if base_of(item.name) in entries:
             entries[base_of(item.name)] |= kinds.get(item.kind, 0)
-    return BitStream.from_array(DIRECTORY, np.array(list(entries.values()), dtype=np.uint8), "index")
+    coded = np.array([item.name.endswith(f"{SEPARATOR}coded") for item in bits], dtype=np.bool_)
+    parts = [np.array(list(entries.values()), dtype=np.uint8), np.packbits(coded) if coded.any() else coded[:0]]
+    return BitStream.from_array(DIRECTORY, np.concatenate(parts).astype(np.uint8), "index")
 
 
 def _program_references(spec: StorageSpec, key: int, threads: int) -> tuple[CellBlock, int, list[BitStream]]:
@@ -179,32 +270,47 @@ def prepare(source: torch.nn.Module | StateDict, spec: StorageSpec, *, threads: 
     """
     if not isinstance(spec, StorageSpec):
         raise SpecError(f"expected a StorageSpec, not {type(spec).__name__}; a dict goes through StorageSpec.from_dict")
-    entries, payload = flatten(source, spec)
+    entries, payload = flatten(source, spec, threads)
     shapes = {e.base: e.shape for e in entries if e.kind != "alias"}
-    sizing = bit_cells.size(spec.cell, spec.bits, spec.retention_seconds)
-    per_bit = sizing.cells_per_bit * (1 + spec.bits.check_bits / 64)
+    per_bit = spec.bit_format().cells_per_bit
     context = Context(shapes, _distortion(spec, spec.code), cells_per_bit=per_bit, threads=threads)
     for compressor in spec.compress:
         payload = compressor.encode(payload, context)
     analog = _mean_planes(payload, spec) * spec.mapper.cells_per_symbol
-    for i, protection in enumerate(spec.protect):
-        later = sum(p.bits_per_value for p in spec.protect[i + 1 :])
-        context = dataclasses.replace(context, cells_per_value=analog + per_bit * later)
-        payload = protection.encode(payload, context)
-    # Streams that no transform replaced are views of the network's memory; a later change of it must not reach us.
-    payload = Payload(
-        AnalogStream(s.name, s.values.copy(), s.sensitivity) if isinstance(s, AnalogStream) and s.name in shapes else s
-        for s in payload
-    )
-    return PreparedModel(entries, payload, spec, _allocate(payload, spec))
+    contexts = [
+        dataclasses.replace(context, cells_per_value=analog + per_bit * sum(p.bits_per_value for p in spec.protect[i:]))
+        for i in range(1, len(spec.protect) + 1)
+    ]
+
+    def protect(stream: Stream, threads: int) -> list[Stream]:
+        part = Payload([stream])
+        for protection, known in zip(spec.protect, contexts, strict=True):
+            part = protection.encode(part, dataclasses.replace(known, threads=threads, consume=True))
+        return [_owned(s) if isinstance(s, AnalogStream) and s.name in shapes else s for s in part]
+
+    streams = list(payload)
+    del payload
+    protected = Payload(s for part in each_stream(protect, streams, threads) for s in part)
+    return PreparedModel(entries, protected, spec, _allocate(protected, spec, threads))
 
 
-def _planes(payload: Payload, spec: StorageSpec) -> tuple[dict[str, int], dict[str, int]]:
-    """Analog values and planes of each tensor."""
+def _owned(stream: AnalogStream) -> AnalogStream:
+    """Copy what no transform replaced: a view of the network's memory, a later change of which must not reach us."""
+    values = stream.values.copy()
+    return AnalogStream(stream.name, values, stream.sensitivity, values)
+
+
+def _planes(
+    payload: Payload, spec: StorageSpec, distortion: Callable[[str, int], float] | None = None
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Analog values and planes of each tensor, by the name of its stream; allocators know tensors by their own."""
     sizes: dict[str, int] = {}
     for stream in payload.analog_streams():
         sizes[base_of(stream.name)] = sizes.get(base_of(stream.name), 0) + len(stream)
-    return sizes, dict.fromkeys(sizes, spec.code.planes) if spec.allocation is None else spec.allocation.planes(sizes)
+    if spec.allocation is None:
+        return sizes, dict.fromkeys(sizes, spec.code.planes)
+    chosen = spec.allocation.planes({unescape(base): n for base, n in sizes.items()}, distortion)
+    return sizes, {base: chosen[unescape(base)] for base in sizes}
 
 
 def _mean_planes(payload: Payload, spec: StorageSpec) -> float:
@@ -212,10 +318,10 @@ def _mean_planes(payload: Payload, spec: StorageSpec) -> float:
     return sum(n * planes[name] for name, n in sizes.items()) / max(sum(sizes.values()), 1)
 
 
-def _allocate(payload: Payload, spec: StorageSpec) -> dict[str, AnalogCode]:
+def _allocate(payload: Payload, spec: StorageSpec, threads: int) -> dict[str, AnalogCode]:
     if spec.allocation is None:
         return {s.name: spec.code for s in payload.analog_streams()}
-    _, planes = _planes(payload, spec)
+    _, planes = _planes(payload, spec, menu(payload, spec, threads=threads))
     return {s.name: spec.code.with_planes(planes[base_of(s.name)]) for s in payload.analog_streams()}
 
 

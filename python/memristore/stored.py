@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from memristore.array import F32, READ, read_cells, unpack_state
+from memristore.array import READ, read_cells, unpack_state
 from memristore.array import channel as channel_at
 from memristore.bit_cells import BitCells, BitReport
 from memristore.codes import AnalogCode
@@ -19,7 +19,7 @@ from memristore.devices.moments import Channel
 from memristore.errors import SpecError, TensorError
 from memristore.ledger import Ledger, build_ledger, planes_stream
 from memristore.mapping import PlaneParams
-from memristore.planes import CellBlock, Reader
+from memristore.planes import CellBlock, Reader, each_stream
 from memristore.rng import key as make_key
 from memristore.spec import StorageSpec
 from memristore.streams import AnalogStream, BitStream, Payload
@@ -117,11 +117,11 @@ class Cells:
 
 
 def decode_tensor(
-    entries: Iterable[Entry], payload: Payload, spec: StorageSpec, threads: int = 0
+    entries: Iterable[Entry], payload: Payload, spec: StorageSpec, threads: int = 0, consume: bool = False
 ) -> dict[str, torch.Tensor]:
     """Undo protection and compression of a payload and put tensors together, tied ones sharing memory again."""
     wanted = list(entries)
-    context = Context({e.base: e.shape for e in wanted}, threads=threads)
+    context = Context({e.base: e.shape for e in wanted}, threads=threads, consume=consume)
     for transform in reversed([*spec.compress, *spec.protect]):
         payload = transform.decode(payload, context)
     made: dict[str, torch.Tensor] = {}
@@ -134,10 +134,7 @@ def decode_tensor(
 
 
 class StoredModel:
-    """A network in cells. Made by :func:`memristore.store` or :meth:`open`.
-
-    Reading is a pure function of (programmed state, time, event).
-    """
+    """A network in cells, from :func:`memristore.store` or :meth:`open`. Reading is pure: of state, time and event."""
 
     def __init__(
         self,
@@ -147,6 +144,7 @@ class StoredModel:
         references: CellBlock,
         cells: dict[str, StreamCells],
         bits: BitCells,
+        in_place: BitCells,
     ) -> None:
         self.spec = spec
         self.seed = seed
@@ -155,6 +153,7 @@ class StoredModel:
         self.references = references
         self.streams = cells
         self.bits = bits
+        self.in_place = in_place
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -200,28 +199,35 @@ class StoredModel:
         entries = self._select(names)
         believed, age, report = self._believe(seconds, event, threads)
         bases = {e.base for e in entries}
-        wanted = [n for n in self.bits.regions if base_of(n) in bases]
-        bits, more = self.bits.read(self.spec.cell, self.key, age, seconds, event, wanted, threads)
+        bits: dict[str, BitStream] = {}
+        for area in (self.bits, self.in_place):
+            wanted = [n for n in area.regions if base_of(n) in bases]
+            found, more = area.read(self.key, age, seconds, event, wanted, threads)
+            bits |= found
+            report += more
         analog: dict[str, list[str]] = {}
         for name in self.streams:
             analog.setdefault(base_of(name), []).append(name)
         by_base: dict[str, list[BitStream]] = {}
         for stream in bits.values():
             by_base.setdefault(base_of(stream.name), []).append(stream)
-        out: dict[str, torch.Tensor] = {}
-        made: dict[str, torch.Tensor] = {}
+        firsts: dict[str, Entry] = {}
         for entry in entries:
-            if entry.base not in made:
-                sides = {s.name: s for s in by_base.get(entry.base, [])}
-                payload: list[AnalogStream | BitStream] = []
-                for name in analog.get(entry.base, []):
-                    params = _unpack(sides.pop(planes_stream(name)))
-                    payload.append(AnalogStream(name, self._decode(name, params, seconds, event, believed, threads)))
-                payload.extend(sides.values())
-                made[entry.base] = decode_tensor([entry], Payload(payload), self.spec, threads)[entry.name]
-            out[entry.name] = made[entry.base]
+            firsts.setdefault(entry.base, entry)
+
+        def rebuilt(entry: Entry, threads: int) -> torch.Tensor:
+            sides = {s.name: s for s in by_base.get(entry.base, [])}
+            names = analog.get(entry.base, [])
+            values = self._streams(entry, names, sides, seconds, event, believed, threads)
+            payload = Payload([*values, *sides.values()])
+            del values
+            return decode_tensor([entry], payload, self.spec, threads, consume=True)[entry.name]
+
+        tensors = each_stream(rebuilt, list(firsts.values()), threads, lambda entry: entry.size)
+        made = dict(zip(firsts, tensors, strict=True))
+        out = {entry.name: made[entry.base] for entry in entries}
         late = seconds > self.spec.retention_seconds
-        return ReadResult(out, ReadReport(seconds, age, report + more, late))
+        return ReadResult(out, ReadReport(seconds, age, report, late))
 
     def load_into(self, model: torch.nn.Module, *, at: Time = 0.0, event: int = 0, threads: int = 0) -> torch.nn.Module:
         """Load into a module, in place; names and shapes must agree. Returns the module."""
@@ -253,27 +259,31 @@ class StoredModel:
             spec.cell, self.key, self.references.first, self.references.states[0], at, event=event, threads=threads
         )
         now = references.statistic(reads)
-        # The start value is a stored number like any other, but its threshold depends on the age it helps to find: it
-        # is
-        # read with the thresholds of the age that the noiseless start value implies, as a controller would iterate to.
+        # The start value is a stored number, but its thresholds depend on the age that it helps to find: it is read
+        # with those of the age that the noiseless start value implies, as a controller would iterate to.
         nominal = float(fresh.at_targets(references.targets())[0].mean())
         guess = references.age(spec.cell, spec.write, nominal, now)
-        bits, report = self.bits.read(spec.cell, self.key, guess, at, event, [REFERENCE_START], threads)
+        bits, report = self.bits.read(self.key, guess, at, event, [REFERENCE_START], threads)
         start = float(bits[REFERENCE_START].to_array(np.float32)[0])
         age = references.age(spec.cell, spec.write, start, now)
         return channel_at(spec.cell, spec.write, age), age, report
 
-    def _decode(
-        self, name: str, params: list[PlaneParams], at: float, event: int, believed: Channel, threads: int
-    ) -> F32:
-        stream = self.streams[name]
-        if stream.block.n == 0:
-            return np.zeros(0, dtype=np.float32)
-        reader = Reader(
-            self.spec, self.key, stream.block, params, stream.code,
-            at=at, event=event, believed=believed, purpose=READ, threads=threads,
-        )  # fmt: skip
-        return stream.code.decode(reader)
+    def _streams(
+        self, entry: Entry, names: list[str], sides: dict[str, BitStream],
+        at: float, event: int, believed: Channel, threads: int,
+    ) -> list[AnalogStream]:  # fmt: skip
+        """Decode the analog streams of a tensor; takes their side information out of `sides`."""
+        # The largest is decoded to the end of a buffer that the whole tensor will fill.
+        largest = max(names, key=lambda name: self.streams[name].block.n, default="")
+        out = []
+        for name in names:
+            stream = self.streams[name]
+            reader = Reader(
+                self.spec, self.key, stream.block, _unpack(sides.pop(planes_stream(name))), stream.code,
+                at=at, event=event, believed=believed, purpose=READ, threads=threads,
+            )  # fmt: skip
+            out.append(reader.stream(name, entry.size if name == largest else 0))
+        return out
 
     # -- counting and looking -----------------------------------------------------------------------------------
 

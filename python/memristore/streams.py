@@ -28,6 +28,9 @@ class AnalogStream:
         Finite values.
     sensitivity : ndarray, shape (n,), float32, optional
         Loss increase per squared error of each value.
+    spare : ndarray, shape (m,), float32, optional
+        Buffer that ends with `values` and that belongs to this stream: who consumes the stream may overwrite it. None:
+        the values belong to others as well.
 
     Raises
     ------
@@ -38,6 +41,7 @@ class AnalogStream:
     name: str
     values: npt.NDArray[np.float32]
     sensitivity: npt.NDArray[np.float32] | None = None
+    spare: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         for what, array in (("values", self.values), ("sensitivity", self.sensitivity)):
@@ -68,14 +72,25 @@ class BitStream:
         Number of bits.
     kind : {"sign", "flag", "mask", "scale", "exact", "index", "codebook"}
         What they mean; the ledger groups by it.
+    symbol_bits : int
+        Bits of one symbol, 1 to 16 or 32: how the bits hang together, for entropy coding. A hint for encoders only;
+        cells do not keep it.
+    outer_code : bool
+        Whether cells keep the bits under the recipe's bit code; False for bits that carry a code of their own.
     """
 
     name: str
     data: npt.NDArray[np.uint8]
     length: int
     kind: str
+    symbol_bits: int = 1
+    outer_code: bool = True
 
     def __post_init__(self) -> None:
+        if not (1 <= self.symbol_bits <= 16 or self.symbol_bits == 32):
+            raise SpecError(f"{self.name}: symbols have 1 to 16 or 32 bits, not {self.symbol_bits!r}")
+        if self.length % self.symbol_bits:
+            raise TensorError(f"{self.name}: {self.length} bits are not whole symbols of {self.symbol_bits} bits")
         if self.kind not in BIT_KINDS:
             raise SpecError(f"{self.name}: unknown kind of bits {self.kind!r}; kinds are {', '.join(BIT_KINDS)}")
         if self.data.dtype != np.uint8 or self.data.ndim != 1 or self.data.size != (self.length + 7) // 8:
@@ -83,10 +98,10 @@ class BitStream:
 
     @classmethod
     def from_array(cls, name: str, array: npt.NDArray[Any], kind: str) -> BitStream:
-        """Take the little-endian bytes of an array as bits."""
+        """Take the little-endian bytes of an array as bits, its items of 8, 16 or 32 bits as symbols."""
         raw = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
         data = np.frombuffer(raw.tobytes(), dtype=np.uint8)
-        return cls(name, data, data.size * 8, kind)
+        return cls(name, data, data.size * 8, kind, 8 * raw.itemsize if raw.itemsize in (1, 2, 4) else 1)
 
     @classmethod
     def from_bools(cls, name: str, bools: npt.NDArray[np.bool_], kind: str) -> BitStream:

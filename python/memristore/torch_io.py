@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from memristore import _core
 from memristore.errors import SpecError, TensorError
+from memristore.masks import fit
+from memristore.planes import LARGE
 from memristore.spec import StorageSpec
 from memristore.streams import AnalogStream, BitStream, Payload
 from memristore.transform import SEPARATOR
@@ -57,6 +60,11 @@ def escape(name: str) -> str:
     return name.replace("%", "%25").replace(SEPARATOR, "%2F") or "%"
 
 
+def unescape(base: str) -> str:
+    """Undo :func:`escape`."""
+    return "" if base == "%" else base.replace("%2F", SEPARATOR).replace("%25", "%")
+
+
 def base_of(stream: str) -> str:
     """Return the tensor stream that a (part) stream belongs to."""
     return stream.split(SEPARATOR, 1)[0]
@@ -98,20 +106,18 @@ def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
     )
 
 
-def to_values(name: str, tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+def to_values(name: str, tensor: torch.Tensor, threads: int = 0) -> npt.NDArray[np.float32]:
     """Return a floating tensor's values, shape (n,), float32; raises `TensorError` where one is not finite."""
     # A detached copy only where dtype, device or layout demand it; values are read, never written.
     flat = tensor.detach().to("cpu", torch.float32).contiguous().reshape(-1)
     values: npt.NDArray[np.float32] = flat.numpy()
-    # A sum is finite only if all its terms are; only the doubtful case needs the slow look.
-    if values.size and not np.isfinite(values.sum(dtype=np.float64)):
+    if values.size and not _core.extremes(values, threads)[2]:
         bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            source = tensor.detach().reshape(-1)[int(bad[0])].item()
-            raise TensorError(
-                f"{name}: {bad.size} of {values.size} values are not finite as float32 (first: {source} at "
-                f"{int(bad[0])}); repair the network, or keep this tensor exact with StorageSpec(exact=...)"
-            )
+        source = tensor.detach().reshape(-1)[int(bad[0])].item()
+        raise TensorError(
+            f"{name}: {bad.size} of {values.size} values are not finite as float32 (first: {source} at "
+            f"{int(bad[0])}); repair the network, or keep this tensor exact with StorageSpec(exact=...)"
+        )
     return values
 
 
@@ -121,7 +127,7 @@ def _to_bits(base: str, tensor: torch.Tensor) -> BitStream:
     return BitStream(base, raw.copy(), raw.size * 8, "exact")
 
 
-def flatten(source: torch.nn.Module | StateDict, spec: StorageSpec) -> tuple[list[Entry], Payload]:
+def flatten(source: torch.nn.Module | StateDict, spec: StorageSpec, threads: int = 0) -> tuple[list[Entry], Payload]:
     """Turn a network into a catalogue and a payload of one stream per distinct tensor.
 
     Parameters
@@ -130,6 +136,8 @@ def flatten(source: torch.nn.Module | StateDict, spec: StorageSpec) -> tuple[lis
         Left untouched. Floating parameters become analog streams; buffers, integers, truth values, complex tensors and
         tensors named by ``spec.exact`` become exact bits. Tensors that share all of their memory are stored once.
     spec : StorageSpec
+    threads : int
+        Threads for kernels; 0 means all.
 
     Returns
     -------
@@ -165,7 +173,7 @@ def flatten(source: torch.nn.Module | StateDict, spec: StorageSpec) -> tuple[lis
         entries.append(entry)
         seen[identity] = entry
         if analog:
-            streams.append(AnalogStream(entry.base, to_values(name, tensor)))
+            streams.append(AnalogStream(entry.base, to_values(name, tensor, threads if tensor.numel() > LARGE else 1)))
         else:
             streams.append(_to_bits(entry.base, tensor))
     return entries, Payload(streams)
@@ -176,7 +184,7 @@ def rebuild(entry: Entry, payload: Payload) -> torch.Tensor:
     dtype: torch.dtype = getattr(torch, entry.dtype)
     stream = payload.streams[entry.base]
     if isinstance(stream, BitStream):
-        raw = torch.from_numpy(stream.data.copy())
+        raw = torch.from_numpy(fit(stream.data, entry.size * dtype.itemsize).copy())
         return (raw.view(dtype) if raw.numel() else torch.empty(0, dtype=dtype)).reshape(entry.shape)
     tensor = torch.from_numpy(stream.values).reshape(entry.shape)
     return tensor.to(dtype) if dtype in (torch.float32, torch.float64) else _narrow(tensor, dtype)

@@ -38,6 +38,8 @@ class Context:
         Encoder only. What one analog value and one stored bit cost, in cells.
     threads : int
         Threads for compiled kernels; 0 means all.
+    consume : bool
+        Whether streams handed in are not looked at again, so that their `spare` memory may be overwritten.
     """
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -45,6 +47,7 @@ class Context:
     cells_per_value: float = 1.0
     cells_per_bit: float = 1.125
     threads: int = 0
+    consume: bool = False
 
 
 class Transform(Configurable):

@@ -119,7 +119,7 @@ def test_the_code_words_have_the_published_layout() -> None:
 def test_partition_and_merge(count: int, isa: str) -> None:
     values = np.random.default_rng(count).standard_normal(count).astype(np.float32)
     large = np.abs(values) > 1
-    room = count + _core.PARTITION_ROOM
+    room = count
     parts = [cases.blank(room), cases.blank(room)]
     flags = cases.blank((count + 7) // 8, np.uint8)
     found = _core.partition(values, 1.0, *parts, flags)

@@ -4,10 +4,13 @@
 #include <cstdio>
 
 #include "fixed_inputs.hpp"
+#include "ldpc_hash.hpp"
+#include "memristore/trellis.hpp"
+#include "window_hashes.hpp"
 
 namespace {
 
-static_assert(sizeof(KernelTable) == sizeof(const char*) + 21 * sizeof(void (*)()),
+static_assert(sizeof(KernelTable) == sizeof(const char*) + 26 * sizeof(void (*)()),
               "the kernel table has changed: give each new kernel a function below");
 
 // Calls body(setting, cells, hash) for every setting and span.
@@ -210,8 +213,8 @@ Hash partition(const KernelTable& k) {
   for (std::size_t n : kCounts)
     for (float threshold : {0.0F, 0.5F, 2.0F}) {
       Array<float> x = samples(19, n, -1.0F, 1.0F);
-      Array<float> small(n + kPartitionRoom);
-      Array<float> large(n + kPartitionRoom);
+      Array<float> small(n);
+      Array<float> large(n);
       Array<std::uint8_t> flags((n + 7) / 8);
       const std::size_t larges = k.partition(x.data(), n, threshold, small.data(), large.data(), flags.data());
       hash.add(small.data(), (n - larges) * sizeof(float));  // what lies behind them is the level's own
@@ -288,6 +291,26 @@ Hash level_errors(const KernelTable& k) {
       }
   return hash;
 }
+Hash trellis(const KernelTable& k) {
+  Hash hash;
+  constexpr std::int32_t limit = 5;
+  for (std::uint32_t states : {4U, 8U, 16U, 32U, 64U})
+    for (std::size_t n : {std::size_t{1}, std::size_t{64}, std::size_t{2999}}) {
+      Array<float> x = samples(18, n, -3.0F, 3.0F);
+      Array<std::uint8_t> classes = words<std::uint8_t>(19, n);
+      for (std::size_t i = 0; i < n; ++i) classes[i] = static_cast<std::uint8_t>(classes[i] % 3);
+      Array<float> costs = samples(20, 3 * (2 * limit + 1) * states, 0.0F, 2.0F);
+      for (std::size_t i = 0; i < costs.size(); ++i) costs[i] = costs[i] < 4.0F ? costs[i] : 4.0F;
+      Array<std::uint8_t> scratch(trellis_scratch(states, n));
+      Array<std::int32_t> levels(n);
+      const TrellisSearch search = {states, limit, 2.5F, costs.data(), {-0.1F, 0.05F, -0.2F, 0.125F, -0.3F}};
+      k.trellis(search, x.data(), classes.data(), n, scratch.data(), levels.data());
+      levels.into(hash);
+      k.trellis(search, x.data(), nullptr, n, scratch.data(), levels.data());
+      levels.into(hash);
+    }
+  return hash;
+}
 Hash stored_bits(const KernelTable& k) {
   Hash hash;
   for (const Setting& s : kSettings)
@@ -329,7 +352,6 @@ Hash secded(const KernelTable&) {
   status.into(hash);
   return hash;
 }
-
 struct Entry {
   const char* name;
   Hash (*run)(const KernelTable&);
@@ -355,6 +377,11 @@ constexpr Entry kEntries[] = {{"philox", philox},
                               {"expand_bits", expand_bits},
                               {"pack_bits", pack_bits},
                               {"level_errors", level_errors},
+                              {"ldpc", ldpc},
+                              {"trellis", trellis},
+                              {"best_window", windows},
+                              {"extremes", extremes},
+                              {"shape_masses", shape_masses},
                               {"store_bits", stored_bits},
                               {"secded", secded}};
 

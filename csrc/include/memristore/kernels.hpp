@@ -6,8 +6,12 @@
 
 #include "memristore/counter.hpp"
 #include "memristore/device.hpp"
+#include "memristore/ldpc.hpp"
+#include "memristore/windows.hpp"
 
 namespace memristore {
+
+struct TrellisSearch;
 
 // Cells [first, first + n) of the array named by key.
 struct Cells {
@@ -15,9 +19,6 @@ struct Cells {
   std::uint64_t first;
   std::size_t n;
 };
-
-// Floats beyond n that `partition` may overwrite in each of its outputs.
-inline constexpr std::size_t kPartitionRoom = 16;
 
 // Which draw of a cell.
 struct Draw {
@@ -68,6 +69,15 @@ struct KernelTable {
   void (*pack_bits)(const float* values, std::size_t n, float scale, float threshold, std::uint64_t* words);
   void (*level_errors)(const LevelModel& model, Cells weights, std::uint32_t event, const std::uint8_t* in,
                        std::uint8_t* out);
+  // Decodes scratch.sums in place; returns the iterations that it took, or -1 where a check still fails after the last.
+  std::int32_t (*ldpc_decode)(const LdpcCode& code, const LdpcScratch& scratch, std::uint32_t iterations);
+  void (*trellis)(const TrellisSearch& search, const float* values, const std::uint8_t* classes, std::size_t n,
+                  std::uint8_t* scratch, std::int32_t* levels);
+  // `sample`: n > 0 values in rising order, an even part of those that the window is for.
+  Window (*best_window)(const Seen& seen, const WindowRule& rule, const float* sample, std::size_t n);
+  Extremes (*extremes)(const float* values, std::size_t n);
+  void (*shape_masses)(const double* powers, std::size_t rows, std::size_t points, const double* scales,
+                       std::size_t widths, double* out);
 };
 
 // How 64-bit words live on single-level cells: bit j of plane p is cell first + p * stride + j.
@@ -98,6 +108,9 @@ void age_read_decode(const KernelTable& kernels, const Device& device, const Rea
 std::uint64_t store_bits(const KernelTable& kernels, const Device& device, const ReadTime& time, const BitCells& cells,
                          std::uint32_t write_event, Draw draw, const std::uint64_t* words, std::size_t n,
                          std::uint64_t* out);
+
+// Ones among the first n bits, least significant bit of each byte first.
+std::size_t ones(const std::uint8_t* bits, std::size_t n);
 
 // SECDED (72, 64): extended Hamming code, one check byte per word.
 void secded_encode(const std::uint64_t* words, std::size_t n, std::uint8_t* check);

@@ -25,10 +25,11 @@ class Threads {
   int count_;
 };
 
+// Pieces of `size` of n things.
 template <class Body>
-void for_chunks(std::size_t n, int threads, Body body) {
+void for_pieces(std::size_t n, std::size_t size, int threads, Body body) {
   if (n == 0) return;
-  const std::size_t chunks = (n + kChunk - 1) / kChunk;
+  const std::size_t chunks = (n + size - 1) / size;
   const Threads held(threads, chunks);
   const int used = held.count();
   if (used <= 1) {
@@ -37,9 +38,14 @@ void for_chunks(std::size_t n, int threads, Body body) {
   }
 #pragma omp parallel for schedule(dynamic) num_threads(used)
   for (std::size_t c = 0; c < chunks; ++c) {
-    const std::size_t start = c * kChunk;
-    body(start, (n - start < kChunk) ? n - start : kChunk);
+    const std::size_t start = c * size;
+    body(start, (n - start < size) ? n - start : size);
   }
+}
+
+template <class Body>
+void for_chunks(std::size_t n, int threads, Body body) {
+  for_pieces(n, kChunk, threads, body);
 }
 
 }  // namespace memristore

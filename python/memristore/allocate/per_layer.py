@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -55,13 +55,15 @@ class PerLayer(Allocator):
         check_number("per-layer", "maximum", self.maximum, self.minimum, 64, integer=True)
         check_number("per-layer", "mean", self.mean, self.minimum, self.maximum)
 
-    def planes(self, sizes: Mapping[str, int]) -> dict[str, int]:
+    def planes(self, sizes: Mapping[str, int], distortion: Callable[[str, int], float] | None = None) -> dict[str, int]:
         """Return the number of planes of each tensor.
 
         Parameters
         ----------
         sizes : mapping of str to int
             Number of analog values of each tensor.
+        distortion : callable, optional
+            Not asked: every layer counts alike.
 
         Returns
         -------

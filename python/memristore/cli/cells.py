@@ -29,9 +29,9 @@ def _spec_from_words(words: dict[str, str | None]) -> StorageSpec:
     """Build a recipe from the options that were given; the others take their defaults."""
     from memristore.allocate import allocators
     from memristore.cli.words import part, parts
-    from memristore.codes import codes
+    from memristore.codes import bit_codes, codes
     from memristore.compress import compressors
-    from memristore.mapping import mappers
+    from memristore.mapping import Levels, mappers
     from memristore.protect import protections
     from memristore.reference_cells import ReferenceCells
     from memristore.spec import StorageSpec
@@ -43,30 +43,23 @@ def _spec_from_words(words: dict[str, str | None]) -> StorageSpec:
             raise SpecError(f"compensation is auto, none or a number of reference cells, not {text!r}")
         return ReferenceCells(count=int(text))
 
+    def levels(text: str) -> Any:
+        return None if text == "auto" else part(f"levels:{text}", lambda _: Levels)
+
     readers: dict[str, Any] = {
         "compress": lambda text: parts(text, compressors.__getitem__),
         "protect": lambda text: parts(text, protections.__getitem__),
         "code": lambda text: part(text, codes.__getitem__),
         "mapper": lambda text: part(text, mappers.__getitem__),
         "write": lambda text: part(text, _write_kind),
+        "bits": lambda text: part(text, bit_codes.__getitem__),
+        "levels": levels,
         "allocation": lambda text: part(text, allocators.__getitem__),
         "compensation": compensation,
     }
     given: dict[str, Any] = {name: text for name, text in words.items() if text is not None}
     given = {name: readers[name](text) if name in readers else text for name, text in given.items()}
     return StorageSpec(**given)
-
-
-def _weights(model: str, data: Path | None) -> Any:
-    """Weights of a file, or the trained network of a task."""
-    from memristore.evaluate import tasks
-    from memristore.evaluate.weights import read_weights
-
-    if Path(model).exists() or model not in tasks.names():
-        if not Path(model).exists():
-            raise FileError(f"{model}: there is no such file, nor a task of that name ({', '.join(tasks.names())})")
-        return read_weights(model)
-    return tasks.get(model).load(data).model
 
 
 def summary(stored: StoredModel, path: Path) -> dict[str, Any]:
@@ -86,7 +79,7 @@ def summary(stored: StoredModel, path: Path) -> dict[str, Any]:
 @app.command()
 def store(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Weights (.safetensors, .pt), or a task: digits, mnist.")
+        str, typer.Argument(metavar="MODEL", help="Weights (.safetensors, .pt), or a task: cifar10, digits, mnist.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the programmed cells.")],
     spec: Annotated[
@@ -99,6 +92,8 @@ def store(
     code: Annotated[str | None, typer.Option(help="uncoded, repetition:3, residual:2")] = None,
     mapper: Annotated[str | None, typer.Option(help="linear, linear:clip=none, differential")] = None,
     decoder: Annotated[str | None, typer.Option(help="mmse or inverse")] = None,
+    bits: Annotated[str | None, typer.Option(help="Code of bits: bch, ldpc, secded, densest, bch:t=11")] = None,
+    levels: Annotated[str | None, typer.Option(help="Levels of cells that hold bits: auto, 2, 3, 4, 6, 8, 16")] = None,
     write: Annotated[str | None, typer.Option(help="one-shot, program-and-verify:max_pulses=20")] = None,
     allocation: Annotated[str | None, typer.Option(help="For example per-layer:2")] = None,
     compensation: Annotated[str | None, typer.Option(help="auto, none, or a number of cells")] = None,
@@ -115,6 +110,8 @@ def store(
         "code": code,
         "mapper": mapper,
         "decoder": decoder,
+        "bits": bits,
+        "levels": levels,
         "write": write,
         "allocation": allocation,
         "compensation": compensation,
@@ -122,10 +119,11 @@ def store(
     }
     recipe = _recipe(spec, words)
     ensure_folder(out)
+    from memristore.evaluate.weights import find_weights
     from memristore.storage import store as store_model
 
     output = Output(json)
-    stored = store_model(_weights(model, data), recipe, seed=seed)
+    stored = store_model(find_weights(model, data), recipe, seed=seed)
     stored.save(out)
     output.line(stored.info())
     output.line(f"wrote {out}")

@@ -1,4 +1,4 @@
-"""Commands that judge: demo, evaluate."""
+"""Commands that judge: demo, evaluate, compare."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the picture and the JSON.")] = Path("."),
     json: Json = None,
 ) -> None:
-    """Train a LeNet-5, store it on a device in nine ways, age it, read it back, and compare."""
+    """Train a LeNet-5, store it on a device in ten ways, age it, read it back, and compare."""
     from memristore.evaluate.demo import FP32, SCHEMA, VERSION, demo_folder, run_demo, write_demo
 
     output = Output(json)
@@ -88,3 +88,64 @@ def evaluate(
         output.line(f"wrote {plot}")
     document = {"file": str(file), "task": task, "description": loaded.description}
     output.document("memristore.evaluation", 1, document | found.to_dict())
+
+
+@app.command()
+def compare(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Weights (.safetensors, .pt), or a task: digits, mnist.")
+    ],
+    device: Annotated[str, typer.Option(help="Device, or a device file (.toml).")] = "pcm-ibm-90nm",
+    retention: Annotated[str, typer.Option(help="Time until which everything is to last.")] = "10 years",
+    spec: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--spec", metavar="FILE", help="Analog recipe as JSON, as often as wanted; default: four of ours."
+        ),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option(help="Digital formats, between commas.")
+    ] = "fp32,fp16,bf16,int8,int4,int8 zero-space",
+    trials: Annotated[int, _TRIALS] = 5,
+    seed: Seed = 0,
+    data: Data = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw accuracy or SDR against cells per weight.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Put analog recipes beside every digital baseline, after the retention time and after ten times as long.
+
+    Judged by the task's test images, or for a file of weights by their signal-to-distortion ratio.
+    """
+    from memristore.cli.words import spec_dict
+    from memristore.evaluate import tasks
+    from memristore.evaluate.compare import compare as run
+    from memristore.evaluate.schemes import Scheme, digital_schemes
+    from memristore.evaluate.weights import find_weights
+    from memristore.spec import StorageSpec
+
+    output = Output(json)
+    analog = None
+    if spec:
+        recipes = {path.stem: StorageSpec.from_dict(spec_dict(path)) for path in spec}
+        analog = [Scheme(name=name, spec=recipe) for name, recipe in recipes.items()]
+    task = tasks.get(model).load(data) if model in tasks.names() and not Path(model).exists() else None
+    found = run(
+        find_weights(model, data) if task is None else task.model,
+        device=device,
+        retention=retention,
+        analog=analog,
+        digital=digital_schemes(device, retention, tuple(f.strip() for f in formats.split(",") if f.strip())),
+        metric=None if task is None else task.metric,
+        trials=trials,
+        seed=seed,
+        title=f"{model if task is None else task.description}, {device}, {retention}",
+        report=output.line,
+    )
+    output.line("")
+    output.show(found.table())
+    if plot is not None:
+        found.plot(plot)
+        output.line(f"wrote {plot}")
+    output.document("memristore.evaluation", 1, found.to_dict())

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from memristore.channel import BitChannel
 from memristore.config import Configurable
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
-U64 = npt.NDArray[np.uint64]
+I8 = npt.NDArray[np.int8]
+I32 = npt.NDArray[np.int32]
 
 _Code = TypeVar("_Code", bound="AnalogCode")
+_Bits = TypeVar("_Bits", bound="BitCode")
 
 
 class PlaneWriter(Protocol):
@@ -64,19 +67,86 @@ class AnalogCode(Configurable):
 
 
 class BitCode(Configurable):
-    """Redundancy for bits, in words of 64 data bits."""
+    """Redundancy for bits, in blocks: `data_bits` data bits, then `check_bits` check bits.
 
-    #: Check bits per 64 data bits.
-    check_bits: int
+    Bits are packed, least significant bit of each byte first; data bits are a multiple of 8, so that a row of bytes is
+    data, then check. A family whose parameters are left open (``Bch()``) is valid in a recipe and settled by
+    :func:`memristore.sized_for`.
+    """
 
-    def encode(self, words: U64, threads: int = 0) -> U8:
-        """Return check bytes, shape (n,), of words, shape (n,)."""
+    #: Whether the decoder wants log-likelihood ratios instead of decided bits.
+    soft: ClassVar[bool] = False
+
+    @property
+    def families(self) -> tuple[BitCode, ...]:
+        """Codes to choose from; by default only this one."""
+        return (self,)
+
+    @property
+    def check_bits(self) -> int:
+        """Check bits per block."""
         raise NotImplementedError
 
-    def decode(self, words: U64, check: U8, threads: int = 0) -> tuple[int, int]:
-        """Correct words in place; return how many were corrected and how many are known to be wrong."""
+    @property
+    def block_data_bits(self) -> int:
+        """Data bits per block, a multiple of 8."""
         raise NotImplementedError
 
-    def block_error(self, bit_error: float) -> float:
-        """Probability that a word is not returned right, at a raw bit error rate."""
+    @property
+    def rate(self) -> float:
+        """Data bits over all bits of a block."""
+        return self.block_data_bits / (self.block_data_bits + self.check_bits)
+
+    @property
+    def measured_floor(self) -> float:
+        """Smallest block error that `block_error` does not extrapolate to; 0 where a formula holds throughout."""
+        return 0.0
+
+    def encode(self, data: U8, threads: int = 0) -> U8:
+        """Return check bytes, shape (blocks, ceil(check_bits / 8)), of data, shape (blocks, data_bits / 8).
+
+        Unused high bits of the last byte are zero.
+        """
+        raise NotImplementedError
+
+    def decode(self, data: U8, check: U8, threads: int = 0) -> I32:
+        """Correct decided bits in place.
+
+        Parameters
+        ----------
+        data, check : ndarray of uint8, shape (blocks, bytes)
+
+        Returns
+        -------
+        ndarray, shape (blocks,), int32
+            Bits corrected in each block, or -1 where the block is known to be wrong (it is left as it was).
+        """
+        raise NotImplementedError
+
+    def decode_soft(self, llr: I8, threads: int = 0) -> tuple[U8, I32]:
+        """Decode log-likelihood ratios.
+
+        Parameters
+        ----------
+        llr : ndarray of int8, shape (blocks, data_bits + check_bits)
+            ``LLR_STEPS * ln(P(0) / P(1))``, rounded, in [-127, 127].
+
+        Returns
+        -------
+        data : ndarray of uint8, shape (blocks, data_bits / 8)
+        status : ndarray of int32, shape (blocks,)
+            Decided bits of the input that were changed, or -1 where a check still fails.
+        """
+        raise NotImplementedError
+
+    def with_data_bits(self: _Bits, data_bits: int) -> _Bits:
+        """Return the code shortened to `data_bits` data bits (a multiple of 8); it has the same check bits."""
+        return dataclasses.replace(self, data_bits=data_bits)  # type: ignore[type-var]
+
+    def block_error(self, channel: BitChannel) -> float:
+        """Probability that a block does not come back right."""
+        raise NotImplementedError
+
+    def candidates(self, channel: BitChannel, block_error: float) -> Iterator[BitCode]:
+        """Yield codes of this family, with all parameters settled, that reach a block error on a channel."""
         raise NotImplementedError

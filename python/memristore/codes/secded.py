@@ -2,40 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from scipy.stats import binom
 
 from memristore import _core
-from memristore.codes.code import U8, U64, BitCode
+from memristore.channel import BitChannel
+from memristore.codes.code import I32, U8, BitCode
+from memristore.config import check_number
+from memristore.errors import SpecError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Secded(BitCode):
-    """Extended Hamming code: 8 check bits per 64 data bits, overhead 12.5 %."""
+    """Extended Hamming code: 8 check bits per 64 data bits, overhead 12.5 %.
+
+    Parameters
+    ----------
+    data_bits : int
+        Data bits per word, a multiple of 8 up to 64.
+    """
 
     name: ClassVar[str] = "secded"
-    check_bits: ClassVar[int] = 8  # type: ignore[misc]
+    data_bits: int = 64
 
-    def encode(self, words: U64, threads: int = 0) -> U8:
-        check = np.empty(words.size, dtype=np.uint8)
-        _core.secded_encode(words, check, threads)
-        return check
+    def __post_init__(self) -> None:
+        check_number(self.name, "data_bits", self.data_bits, 8, 64, integer=True)
+        if self.data_bits % 8:
+            raise SpecError(f"secded: data_bits must be a multiple of 8, not {self.data_bits}")
 
-    def decode(self, words: U64, check: U8, threads: int = 0) -> tuple[int, int]:
+    @property
+    def block_data_bits(self) -> int:
+        return self.data_bits
+
+    @property
+    def check_bits(self) -> int:
+        return 8
+
+    def _words(self, data: U8) -> np.ndarray:
+        # Missing data bits of a shortened word are zeros.
+        if self.data_bits == 64 and data.flags.c_contiguous:
+            return data.view("<u8").astype(np.uint64, copy=False).reshape(-1)
+        wide = np.zeros((data.shape[0], 8), dtype=np.uint8)
+        wide[:, : self.data_bits // 8] = data
+        return wide.view("<u8").astype(np.uint64, copy=False).reshape(-1)
+
+    def encode(self, data: U8, threads: int = 0) -> U8:
+        check = np.empty(data.shape[0], dtype=np.uint8)
+        _core.secded_encode(self._words(data), check, threads)
+        return check.reshape(-1, 1)
+
+    def decode(self, data: U8, check: U8, threads: int = 0) -> I32:
+        words, found = self._words(data).copy(), check.reshape(-1).copy()
         status = np.empty(words.size, dtype=np.uint8)
-        _core.secded_decode(words, check, status, threads)
-        return int(np.count_nonzero(status == 1)), int(np.count_nonzero(status == 2))
+        _core.secded_decode(words, found, status, threads)
+        corrected = words.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)
+        # A correction of a bit that a shortened word does not have is a detected failure.
+        failed = (status == 2) | corrected[:, self.data_bits // 8 :].any(axis=1)
+        data[~failed] = corrected[~failed, : self.data_bits // 8]
+        check[~failed] = found[~failed].reshape(-1, 1)
+        return np.where(failed, -1, status).astype(np.int32)
 
-    def block_error(self, bit_error: float) -> float:
-        # P(two or more of 72 wrong), summed from the leading term so that it stays exact far below 1e-16.
-        n, total, term = 72, 0.0, 1.0
-        p = min(max(bit_error, 0.0), 1.0)
-        if p >= 1.0:
-            return 1.0
-        for k in range(1, n + 1):
-            term *= (n - k + 1) / k * p / (1.0 - p)
-            if k >= 2:
-                total += term
-        return float(min(1.0, total * (1.0 - p) ** n))
+    def block_error(self, channel: BitChannel) -> float:
+        return float(binom.sf(1, self.data_bits + 8, min(max(channel.raw_error, 0.0), 1.0)))
+
+    def candidates(self, channel: BitChannel, block_error: float) -> Iterator[BitCode]:
+        if self.block_error(channel) <= block_error:
+            yield self

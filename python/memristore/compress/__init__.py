@@ -7,11 +7,25 @@ from typing import Final
 from memristore.compress.identity import Identity
 from memristore.compress.prune import Prune, prune_and_finetune
 from memristore.compress.quantize import Quantize
+from memristore.compress.rate_distortion import RateDistortion
 from memristore.compress.raw import Raw
+from memristore.compress.uniform import Uniform
+from memristore.compress.zero_space import ZeroSpace
 from memristore.registry import Registry
 from memristore.transform import Compressor
 
 #: Every compressor by name.
 compressors: Final[Registry[Compressor]] = Registry("memristore.compress", Compressor)
 
-__all__ = ["Compressor", "Identity", "Prune", "Quantize", "Raw", "compressors", "prune_and_finetune"]
+__all__ = [
+    "Compressor",
+    "Identity",
+    "Prune",
+    "Quantize",
+    "RateDistortion",
+    "Raw",
+    "Uniform",
+    "ZeroSpace",
+    "compressors",
+    "prune_and_finetune",
+]

@@ -129,7 +129,8 @@ class Quantize(Compressor):
             if mask.length < self.bits * (size - int(np.count_nonzero(nonzero))):
                 codes = codes[nonzero]
                 parts.append(mask)
-        return [BitStream(f"{base}codes", pack_codes(codes, self.bits), codes.size * self.bits, "index"), *parts]
+        packed = pack_codes(codes, self.bits)
+        return [BitStream(f"{base}codes", packed, codes.size * self.bits, "index", symbol_bits=self.bits), *parts]
 
     def _decode(self, base: str, parts: dict[str, Any], context: Context) -> F32:
         codes = unpack_codes(parts["codes"].data, self.bits, parts["codes"].length // self.bits)

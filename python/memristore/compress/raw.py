@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memristore.errors import SpecError, TensorError
-from memristore.masks import merge_parts
+from memristore.masks import fit, merge_parts
 from memristore.streams import AnalogStream, BitStream, Payload, Stream
 from memristore.transform import SEPARATOR, Compressor, Context
 
@@ -62,7 +63,9 @@ class Raw(Compressor):
         """Turn the bits back into values; damaged bits may give any value, infinities and NaN included."""
 
         def join(base: str, parts: dict[str, Any]) -> Stream:
-            return AnalogStream(base, self._from_words(parts["raw"]))
+            values = self._from_words(parts["raw"])
+            shape = context.shapes.get(base)
+            return AnalogStream(base, values if shape is None else fit(values, math.prod(shape)))
 
         return merge_parts(payload, ("raw",), join)
 

@@ -88,6 +88,9 @@ class Comparison:
         table.add_column("cells/weight", justify="right", no_wrap=True)
         if base is not None:
             table.add_column("fewer cells", justify="right", no_wrap=True)
+        bits = any(row.net_bits_per_cell is not None for row in self.evaluations)
+        if bits:
+            table.add_column("net bits/cell", justify="right", no_wrap=True)
         table.add_column("no noise", justify="right", no_wrap=True)
         for time in self.times:
             table.add_column("at once" if time == 0 else format_time(time), justify="right", no_wrap=True)
@@ -95,6 +98,8 @@ class Comparison:
             cells = [row.scheme, f"{row.cells_per_weight:.3g}"]
             if base is not None:
                 cells.append(f"{base / row.cells_per_weight:.3g}x" if row.cells_per_weight else "")
+            if bits:
+                cells.append("" if row.net_bits_per_cell is None else f"{row.net_bits_per_cell:.2f}")
             cells.append(self.metric.text(row.compressed))
             found = {result.at_seconds: result for result in row.results}
             for time in self.times:
@@ -109,7 +114,7 @@ class Comparison:
         lines = []
         for row in self.evaluations:
             head = {"scheme": row.scheme, "cells_per_weight": row.cells_per_weight}
-            head |= {"clean": row.clean, "compressed": row.compressed}
+            head |= {"net_bits_per_cell": row.net_bits_per_cell, "clean": row.clean, "compressed": row.compressed}
             for result in row.results:
                 lines.append(head | {k: v for k, v in result.to_dict().items() if k != "values"})
         return pandas.DataFrame(lines)

@@ -22,6 +22,7 @@ from memristore.units import Time, format_time, parse_time
 if TYPE_CHECKING:
     from memristore.storage import PreparedModel
     from memristore.stored import StoredModel
+    from memristore.torch_io import StateDict
 
 
 def package_version() -> str:
@@ -41,9 +42,9 @@ def _times(at: Time | Sequence[Time]) -> list[float]:
     return times
 
 
-def _judge(metric: Callable[[nn.Module], float], model: nn.Module, when: str) -> float:
+def _judge(metric: Callable[[Any], float], subject: Any, when: str) -> float:
     """Call the metric and insist on a finite number."""
-    value: Any = metric(model)
+    value: Any = metric(subject)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         hint = "; end it with .item()" if isinstance(value, torch.Tensor) else ""
         raise SpecError(
@@ -66,12 +67,22 @@ def _same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
     return all(first[n].dtype == second[n].dtype and torch.equal(bits(first[n]), bits(second[n])) for n in first)
 
 
-def _load(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Load weights, every one of them, or say which do not fit."""
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise TensorError(f"evaluate: the stored network does not fit the model given: {error}") from error
+class _Probe:
+    """What the metric is given: a copy of the module with weights as read, or the bare weights."""
+
+    def __init__(self, model: nn.Module | StateDict) -> None:
+        self.module = copy.deepcopy(model) if isinstance(model, nn.Module) else None
+        self.subject: Any = model if self.module is None else self.module
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Load weights, every one of them, or say which do not fit."""
+        if self.module is None:
+            self.subject = state
+            return
+        try:
+            self.module.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            raise TensorError(f"evaluate: the stored network does not fit the model given: {error}") from error
 
 
 @dataclass(kw_only=True)
@@ -86,15 +97,13 @@ class _Tally:
     words_corrected: int = 0
     words_failed: int = 0
 
-    def read(
-        self, array: StoredModel, probe: nn.Module, metric: Callable[[nn.Module], float], trial: int, threads: int
-    ) -> None:
+    def read(self, array: StoredModel, probe: _Probe, metric: Callable[[Any], float], trial: int, threads: int) -> None:
         """Read an array, judge what came back, count what went wrong."""
         # Each time has an event of its own: reads a year apart do not share their read noise.
         event = trial * self.count + self.index
         found = array.read(at=self.at_seconds, event=event, threads=threads)
-        _load(probe, found.state_dict)
-        self.values.append(_judge(metric, probe, f"in trial {trial} after {format_time(self.at_seconds)}"))
+        probe.load(found.state_dict)
+        self.values.append(_judge(metric, probe.subject, f"in trial {trial} after {format_time(self.at_seconds)}"))
         self.bits_raw_errors += int(found.report.bits_raw_errors)
         self.words_corrected += int(found.report.words_corrected)
         self.words_failed += int(found.report.words_failed)
@@ -111,7 +120,7 @@ class _Tally:
         )
 
 
-def _metric_of(metric: Callable[[nn.Module], float], higher_is_better: bool | None) -> Metric:
+def _metric_of(metric: Callable[[Any], float], higher_is_better: bool | None) -> Metric:
     """What a metric says about itself: optional attributes `name`, `unit`, `higher_is_better`."""
     name = getattr(metric, "name", None) or getattr(metric, "__name__", "metric")
     better = getattr(metric, "higher_is_better", True) if higher_is_better is None else higher_is_better
@@ -121,8 +130,8 @@ def _metric_of(metric: Callable[[nn.Module], float], higher_is_better: bool | No
 
 def evaluate(
     stored: StoredModel,
-    model: nn.Module,
-    metric: Callable[[nn.Module], float],
+    model: nn.Module | StateDict,
+    metric: Callable[[Any], float],
     at: Time | Sequence[Time] = (0, "1 day", "1 year", "10 years"),
     trials: int = 10,
     *,
@@ -144,11 +153,12 @@ def evaluate(
     ----------
     stored : StoredModel
         What `memristore.store` returned.
-    model : Module
+    model : Module or state_dict
         The network that was stored; it is not changed. Trials after the first are programmed from its weights.
     metric : callable
-        ``metric(model) -> float``, given a copy of `model` with the weights as read. Its optional attributes `name`,
-        `unit` (``"fraction"`` is printed as percent) and `higher_is_better` go into the tables.
+        ``metric(model) -> float``, given a copy of `model` with the weights as read (for a state_dict: the weights).
+        Its optional attributes `name`, `unit` (``"fraction"`` is printed as percent) and `higher_is_better` go into the
+        tables.
     at : time or sequence of times
         Seconds or strings such as ``"1 year"``.
     trials : int
@@ -185,11 +195,11 @@ def evaluate(
         raise SpecError(f"evaluate: trials must be an integer of at least 1, not {trials!r}")
     times = _times(at)
     about = _metric_of(metric, higher_is_better)
-    probe = copy.deepcopy(model)
-    reference = _judge(metric, probe, "for the original network") if clean is None else float(clean)
+    probe = _Probe(model)
+    reference = _judge(metric, probe.subject, "for the original network") if clean is None else float(clean)
     prepared = prepare(model, stored.spec, threads=threads) if prepared is None else prepared
-    _load(probe, prepared.decode_clean())
-    compressed = _judge(metric, probe, "for the compressed network")
+    probe.load(prepared.decode_clean())
+    compressed = _judge(metric, probe.subject, "for the compressed network")
     if trials > 1 and not _same(
         prepared.program(seed=stored.seed, trace=False, threads=threads).load(threads=threads),
         stored.load(threads=threads),
@@ -216,6 +226,7 @@ def evaluate(
         scheme=scheme,
         metric=about,
         cells_per_weight=float(stored.cells_per_weight),
+        net_bits_per_cell=stored.bits.format.net_bits_per_cell,
         clean=reference,
         compressed=compressed,
         results=tuple(tally.result(about.higher_is_better) for tally in tallies),

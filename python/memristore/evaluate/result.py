@@ -175,6 +175,7 @@ class Evaluation:
     results: tuple[Result, ...]
     spec: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    net_bits_per_cell: float | None = None
     memristore: str = ""
     isa: str = ""
     stored: tuple[Any, ...] = field(default=(), compare=False, repr=False)
@@ -254,6 +255,7 @@ class Evaluation:
             "results": [result.to_dict() for result in self.results],
             "spec": self.spec,
             "seed": self.seed,
+            "net_bits_per_cell": self.net_bits_per_cell,
             "memristore": self.memristore,
             "isa": self.isa,
         }
@@ -275,4 +277,5 @@ class Evaluation:
             k: row[k]
             for k in ("scheme", "cells_per_weight", "clean", "compressed", "spec", "seed", "memristore", "isa")
         }
-        return cls(metric=metric, results=results, **given)
+        net = row.get("net_bits_per_cell")
+        return cls(metric=metric, results=results, net_bits_per_cell=None if net is None else float(net), **given)

@@ -62,6 +62,30 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     return {str(name): tensor for name, tensor in found.items()}
 
 
+def find_weights(model: str, data: str | os.PathLike[str] | None = None) -> torch.nn.Module | dict[str, torch.Tensor]:
+    """Return the weights of a file, or the trained network of a task.
+
+    Parameters
+    ----------
+    model : str
+        A file, or the name of a task; a file goes first.
+    data : path, optional
+        Folder of the task's data.
+
+    Raises
+    ------
+    FileError
+        If there is neither.
+    """
+    from memristore.evaluate import tasks
+
+    if Path(model).exists():
+        return read_weights(model)
+    if model not in tasks.names():
+        raise FileError(f"{model}: there is no such file, nor a task of that name ({', '.join(tasks.names())})")
+    return tasks.get(model).load(data).model
+
+
 def write_weights(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:
     """Write a state_dict as safetensors; tensors that share memory are written each on its own.
 

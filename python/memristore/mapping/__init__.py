@@ -2,10 +2,23 @@
 
 from memristore.mapping.density import Density
 from memristore.mapping.differential import Differential
+from memristore.mapping.level_labels import GROUPS as LEVEL_GROUPS
+from memristore.mapping.levels import LevelDesign, Levels
 from memristore.mapping.linear import Linear
 from memristore.mapping.mapper import Mapper, PlaneParams, Table
 from memristore.registry import Registry
 
 mappers = Registry("memristore.mapping", Mapper)
 
-__all__ = ["Density", "Differential", "Linear", "Mapper", "PlaneParams", "Table", "mappers"]
+__all__ = [
+    "LEVEL_GROUPS",
+    "Density",
+    "Differential",
+    "LevelDesign",
+    "Levels",
+    "Linear",
+    "Mapper",
+    "PlaneParams",
+    "Table",
+    "mappers",
+]

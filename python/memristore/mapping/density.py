@@ -8,11 +8,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from memristore import _core
+
 F64 = npt.NDArray[np.float64]
 
 # Scale over window width, 6 bits, and shape, 4 bits; then one bit for each edge at which values were clipped.
 _WIDTHS: Final[F64] = np.geomspace(0.01, 8.0, 64)
 _SHAPES: Final[F64] = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.4, 3.0, 4.0, 8.0])
+# width^-shape, by shape and width.
+_SCALES: Final[F64] = np.power(_WIDTHS, -_SHAPES[:, None])
 _LOWER: Final[int] = 1 << 10
 _UPPER: Final[int] = 1 << 11
 #: Any code with this bit means a flat prior.
@@ -77,17 +81,22 @@ class Density:
         return mass, first
 
     @classmethod
-    def fit(cls, values: npt.NDArray[np.float32], lo: float, hi: float) -> Density:
-        """Choose the member of maximum likelihood for a sample, shape (n,), of which [lo, hi] may clip the ends."""
-        if values.size < _LEAST or hi <= lo:
+    def fit(cls, sample: npt.NDArray[np.float32], lo: float, hi: float) -> Density:
+        """Choose the member of maximum likelihood for a sample in rising order, of which [lo, hi] may clip the ends."""
+        if sample.size < _LEAST or hi <= lo:
             return cls()
-        position = (values.astype(np.float64) - lo) / (hi - lo)
-        lower, upper = bool(position.min() < 0), bool(position.max() > 1)
+        position = (sample.astype(np.float64) - lo) / (hi - lo)
+        lower, upper = bool(position[0] < 0), bool(position[-1] > 1)
         start, stop = (-_TAIL if lower else 0), (1 + _TAIL if upper else 1)
         edges = np.linspace(start, stop, _BINS * (stop - start) + 1)
-        counts = np.histogram(np.clip(position, start, stop), bins=edges)[0].astype(np.float64)
+        ends = np.searchsorted(position, edges)
+        # Values beyond the grid count at its ends.
+        ends[0], ends[-1] = 0, position.size
+        counts = np.diff(ends).astype(np.float64)
         grid = 0.5 * (edges[1:] + edges[:-1])
-        middle = round(float(np.clip(np.median(position), 0.0, 1.0)) * 254)
+        half = position.size // 2
+        median = 0.5 * float(position[half] + position[(position.size - 1) // 2])
+        middle = round(min(max(median, 0.0), 1.0) * 254)
         # Values of one sign may pile up at zero, or lie about a middle of their own.
         centres = (middle,) if lo < 0 < hi else (_AT_ZERO, middle)
         found = [_likeliest(grid, counts, c, lo, hi) for c in centres]
@@ -98,26 +107,31 @@ class Density:
 def _likeliest(grid: F64, counts: F64, centre: int, lo: float, hi: float) -> tuple[float, int]:
     """Best log-likelihood of counts on a grid of window positions about a centre, and its shape code."""
     distance = np.abs(grid - _centre(centre, lo, hi))
+    powers = np.power(distance, _SHAPES[:, None])
+    powers -= powers.min(axis=1, keepdims=True)
     total = counts.sum()
-    best, chosen = -float(total * np.log(grid.size)), _FLAT
-    seen = counts > 0
+    sums = (powers * counts).sum(axis=1)
 
-    def likelihoods(shape: float, widths: npt.NDArray[np.int64]) -> F64:
-        energy = -np.power(distance / _WIDTHS[widths, None], shape)
-        energy -= energy.max(axis=1, keepdims=True)
-        out: F64 = (energy[:, seen] * counts[seen]).sum(axis=1) - total * np.log(np.exp(energy).sum(axis=1))
+    def likelihoods(widths: npt.NDArray[np.int64]) -> F64:
+        # One row of width indices for each shape. Energies are relative to the least, which cancels.
+        scale = np.take_along_axis(_SCALES, widths, axis=1)
+        masses = np.empty(scale.size)
+        _core.shape_masses(powers.reshape(-1), scale.reshape(-1), masses, _SHAPES.size)
+        out: F64 = -scale * sums[:, None] - total * np.log(masses).reshape(scale.shape)
         return out
 
-    for s, shape in enumerate(_SHAPES):
-        # The likelihood has one peak in the scale: every fourth first, then those around the best.
-        coarse = np.arange(0, _WIDTHS.size, 4)
-        middle = int(coarse[np.argmax(likelihoods(shape, coarse))])
-        widths = np.arange(max(middle - 3, 0), min(middle + 4, _WIDTHS.size))
-        found = likelihoods(shape, widths)
-        k = int(np.argmax(found))
+    # The likelihood has one peak in the scale: every fourth first, then those around the best.
+    coarse = np.broadcast_to(np.arange(0, _WIDTHS.size, 4), (_SHAPES.size, _WIDTHS.size // 4))
+    middle = 4 * np.argmax(likelihoods(coarse), axis=1)
+    first = np.maximum(middle - 3, 0)
+    widths = np.minimum(first[:, None] + np.arange(7), np.minimum(middle + 3, _WIDTHS.size - 1)[:, None])
+    found = likelihoods(widths)
+    k = np.argmax(found, axis=1)
+    best, chosen = -float(total * np.log(grid.size)), _FLAT
+    for s in range(_SHAPES.size):
         # More than rounding is required of a better member.
-        if found[k] > best + 1e-6 * total:
-            best, chosen = float(found[k]), int(widths[k]) + 64 * s
+        if found[s, k[s]] > best + 1e-6 * total:
+            best, chosen = float(found[s, k[s]]), int(widths[s, k[s]]) + 64 * s
     return best, chosen
 
 

@@ -32,14 +32,11 @@ class Differential(Mapper):
 
     name: ClassVar[str] = "differential"
     cells_per_symbol: ClassVar[int] = 2
+    symmetric: ClassVar[bool] = True
     clip: float | str | None = "auto"
 
     def __post_init__(self) -> None:
         check_clip(self.name, self.clip)
-
-    def edges(self, low: float, high: float, centre: float, reach: float) -> tuple[float, float]:
-        edge = min(reach, max(-low, high))
-        return -edge, edge
 
     def frame(self, lo: float, hi: float) -> PlaneParams:
         rounded = super().frame(lo, hi)

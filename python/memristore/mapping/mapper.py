@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -33,9 +33,9 @@ SAMPLE: Final[int] = 32768
 _GRAIN: Final[float] = 2.0**-20
 # Windows narrower than this are constants: the kernels' float32 cannot hold the inverse of their width.
 _NARROWEST: Final[float] = 1e-36
-# Grid of the window search, and values kept one by one at each end of a sample.
+# Knots and positions of the window search.
 _COARSE: Final[tuple[int, int]] = (257, 129)
-_EXTREMES: Final[int] = 32
+_NO_DENSITY: Final[F64] = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ class Mapper(Configurable):
 
     #: Cells that one symbol takes.
     cells_per_symbol: ClassVar[int] = 1
+    #: Whether windows are symmetric about zero.
+    symmetric: ClassVar[bool] = False
     #: ``"auto"``, None for the extreme values, or a multiple of the standard deviation.
     clip: float | str | None
 
@@ -136,99 +138,54 @@ class Mapper(Configurable):
         """Mean and spread of the soft value at window positions, shape (k,)."""
         raise NotImplementedError
 
-    def edges(self, low: float, high: float, centre: float, reach: float) -> tuple[float, float]:
-        """Window edges that keep what lies within `reach` of the centre. Values of one sign keep their inner edge."""
-        if low >= 0:
-            inner = 0.0 if low < 0.02 * high else low
-            return inner, min(high, inner + reach)
-        if high <= 0:
-            inner = 0.0 if high > 0.02 * low else high
-            return max(low, inner - reach), inner
-        return max(low, centre - reach), min(high, centre + reach)
-
     def frame(self, lo: float, hi: float) -> PlaneParams:
         """Round window edges to what side information holds."""
         return PlaneParams.around(lo, hi)
 
     def window(
-        self, values: F32, channel: Channel, planes: int = 1, decoder: str = "mmse", clip_cost: float = 1.0
+        self,
+        values: F32,
+        channel: Channel,
+        planes: int = 1,
+        decoder: str = "mmse",
+        clip_cost: float = 1.0,
+        threads: int = 0,
     ) -> PlaneParams:
         """Choose window and prior for values, shape (n,), that `planes` averaged cells hold until `channel`'s time.
 
         `clip_cost` weighs squared clipping errors against noise.
         """
-        low, high = float(values.min()), float(values.max())
-        sample = strided_sample(values, SAMPLE)
+        low, high, _ = _core.extremes(values, threads)
         if high - low < _NARROWEST:
             return PlaneParams.around(low, high)
-        edges = self._search(sample, low, high, values.size, channel, planes, decoder, clip_cost)[0]
-        plain = self.frame(*edges)
+        sample = np.sort(strided_sample(values, SAMPLE))
+        seen = _seen(self, channel, planes, *_COARSE)
+        lo, hi, _ = self._search(sample, low, high, values.size, seen, decoder, clip_cost)
+        plain = self.frame(lo, hi)
         return dataclasses.replace(plain, density=Density.fit(sample, plain.lo, plain.hi))
 
     def distortion(self, values: F32, channel: Channel, planes: int = 1, decoder: str = "mmse") -> float:
         """Predicted mean squared error per value in the window that :meth:`window` would choose."""
-        low, high = float(values.min()), float(values.max())
+        # Callers that try many parts of one sample give them in order.
+        rising = bool((values[1:] >= values[:-1]).all())
+        low, high = (float(values[0]), float(values[-1])) if rising else (float(values.min()), float(values.max()))
         if high - low < _NARROWEST:
             return 0.0
-        return self._search(strided_sample(values, SAMPLE), low, high, values.size, channel, planes, decoder)[1]
-
-    def _candidates(self, values: F64, weights: F64, low: float, high: float) -> list[F64]:
-        """Families of windows to try, shape (k, 2) each, from narrow to wide."""
-        # Medians, not means: one outlier must move neither the centre nor the unit.
-        centre = float(values[np.searchsorted(np.cumsum(weights), 0.5)])
-        families = [_family(lambda reach: self.edges(low, high, centre, reach), self.clip, values, weights, low, high)]
-        if isinstance(self.clip, str) and (low > 0.02 * high if low > 0 else high < 0.02 * low):
-            # Values of one sign that do not reach zero may pile up at their inner edge or lie about a middle.
-            families.append(
-                _family(
-                    lambda reach: (max(low, centre - reach), min(high, centre + reach)),
-                    self.clip, values, weights, low, high, centre,
-                )
-            )  # fmt: skip
-        return families
+        sample = strided_sample(values, SAMPLE)
+        ordered = np.ascontiguousarray(sample) if rising else np.sort(sample)
+        return self._search(ordered, low, high, values.size, _seen(self, channel, planes, *_COARSE), decoder)[2]
 
     def _search(
-        self,
-        sample: F32,
-        low: float,
-        high: float,
-        n: int,
-        channel: Channel,
-        planes: int,
-        decoder: str,
-        clip_cost: float = 1.0,
-    ) -> tuple[tuple[float, float], float]:
-        """Best window edges among the reaches tried, and the error predicted for them."""
-        values, weights = _condense(sample)
-        seen = _seen(self, channel, planes, *_COARSE)
-
-        def judge(edges: F64) -> F64:
-            lo, span = edges[:, :1], edges[:, 1:] - edges[:, :1]
-            # Rows are windows, columns values. `true` may lie outside the window, `position` never does.
-            true = (values - lo) / span
-            position = np.clip(true, 0.0, 1.0)
-            if decoder == "inverse" or seen.noiseless:
-                noise = np.interp(position, seen.position, seen.inverse_variance)
-                error = ((noise + clip_cost * np.square(true - position)) * weights).sum(axis=1)
-            else:
-                error = seen.posterior_variance(position, true, weights)
-            # The sample may miss the extremes, which the window must answer for with their true weight 1/n.
-            missed = np.square(np.maximum(edges[:, 0] - low, 0.0)) + np.square(np.maximum(high - edges[:, 1], 0.0))
-            errors: F64 = np.square(span[:, 0]) * error + missed / n
-            return errors
-
-        best: tuple[tuple[float, float], float] | None = None
-        for family in self._candidates(values, weights, low, high):
-            # The error has one valley: its neighbourhood is looked at closely.
-            middle = 3 * int(np.argmin(judge(family[::3])))
-            near = family[max(middle - 2, 0) : middle + 3]
-            errors = judge(near)
-            k = int(np.argmin(errors))
-            if best is None or errors[k] < best[1]:
-                best = ((float(near[k, 0]), float(near[k, 1])), float(errors[k]))
-        if best is None:
-            raise RuntimeError("no window was tried")
-        return best
+        self, sample: F32, low: float, high: float, n: int, seen: _Seen, decoder: str, clip_cost: float = 1.0
+    ) -> tuple[float, float, float]:
+        """Best window edges for an ordered sample among the reaches tried, and the error predicted for them."""
+        # "auto" tries reaches between that of most values and that of all; the error has one valley between them.
+        clip = 0.0 if isinstance(self.clip, str) else math.inf if self.clip is None else self.clip
+        inverted = decoder == "inverse" or seen.noiseless
+        return _core.best_window(
+            sample, low, high, n, clip, clip_cost, self.symmetric,
+            seen.inverse_variance, _NO_DENSITY if inverted else seen.density, float(seen.knots[1] - seen.knots[0]),
+        )  # fmt: skip
 
     def table(self, params: PlaneParams, channel: Channel, planes: int, decoder: str) -> Table:
         """Decoding table for the mean of `planes` soft reads.
@@ -259,77 +216,18 @@ class Mapper(Configurable):
         return Table(_rounded(params.lo, span, position), start, inv_step, inverted)
 
 
-def _family(
-    edges: Callable[[float], tuple[float, float]],
-    clip: float | str | None,
-    values: F64,
-    weights: F64,
-    low: float,
-    high: float,
-    centre: float | None = None,
-) -> F64:
-    """Windows of rising reach about one centre, or the one that `clip` asks for."""
-    inner, outer = edges(math.inf)
-    one_sided = centre is None and (low >= 0 or high <= 0)
-    if one_sided:
-        origin = inner if low >= 0 else outer
-        full = outer - inner
-    else:
-        origin = float(values[np.searchsorted(np.cumsum(weights), 0.5)])
-        full = max(outer - origin, origin - inner)
-    if clip is None:
-        reaches = np.array([full])
-    elif isinstance(clip, str):
-        distance = np.abs(values - origin)
-        rank = np.argsort(distance, kind="stable")
-        unit = float(distance[rank][np.searchsorted(np.cumsum(weights[rank]), 0.68)])
-        reaches = np.geomspace(max(min(unit, full), 1e-6 * full), full, 25)
-    else:
-        about = 0.0 if one_sided else float(np.sum(weights * values))
-        spread = math.sqrt(float(np.sum(weights * np.square(values - about))))
-        reaches = np.array([min(full, max(clip * spread - (abs(origin) if one_sided else 0.0), 1e-3 * full))])
-    return np.array([edges(float(reach)) for reach in reaches])
-
-
 def _rounded(lo: float, span: float, position: F64) -> F32:
     grain = span * _GRAIN
     values: F32 = (np.round((lo + span * position) / grain) * grain).astype(np.float32)
     return values
 
 
-def _condense(sample: F32) -> tuple[F64, F64]:
-    """Few values and weights that stand for a sample: its extremes one by one, its middle in groups."""
-    values = np.sort(sample).astype(np.float64)
-    if values.size > 4 * _EXTREMES:
-        middle = values[_EXTREMES:-_EXTREMES]
-        size = max(1, middle.size // 256)
-        starts = np.arange(0, middle.size, size)
-        counts = np.diff(np.append(starts, middle.size))
-        means = np.add.reduceat(middle, starts) / counts
-        ends = np.ones(_EXTREMES)
-        values = np.concatenate([values[:_EXTREMES], means, values[-_EXTREMES:]])
-        weights = np.concatenate([ends, counts, ends])
-    else:
-        weights = np.ones(values.size)
-    return values, weights / weights.sum()
-
-
-def _spread_over(position: F64, amounts: F64, size: int) -> F64:
-    """Sums at `size` equally spaced positions, row by row, each amount shared between its two neighbours."""
-    rows = position.shape[0]
-    t = position * (size - 1)
-    k = np.minimum(t.astype(np.int64), size - 2)
-    f = t - k
-    k += np.arange(rows)[:, None] * size
-    out = np.bincount(k.ravel(), (amounts * (1 - f)).ravel(), minlength=rows * size)
-    out += np.bincount(k.ravel() + 1, (amounts * f).ravel(), minlength=rows * size)
-    sums: F64 = out.reshape(rows, size).astype(np.float64, copy=False)
-    return sums
-
-
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """How window positions show in soft reads, for one mapper, channel and number of averaged planes."""
+    """How window positions show in soft reads, for one mapper, channel and number of averaged planes.
+
+    `likelihood`, shape (knots, positions), is relative to the greatest of each knot; `density`, flat, is transposed.
+    """
 
     position: F64
     mean: F64
@@ -347,28 +245,6 @@ class _Seen:
         mean: F64 = np.einsum("kp,p->k", self.likelihood, first) / np.einsum("kp,p->k", self.likelihood, mass)
         return mean
 
-    def posterior_variance(self, position: F64, true: F64, weights: F64) -> F64:
-        """Mean squared error of the posterior mean of `true`, of values written at `position` (clipped to [0, 1]).
-
-        Parameters
-        ----------
-        position, true : ndarray, shape (s, n)
-        weights : ndarray, shape (n,)
-
-        Returns
-        -------
-        ndarray, shape (s,)
-        """
-        mass = _spread_over(position, np.broadcast_to(weights, position.shape), self.position.size)
-        first = _spread_over(position, weights * true, self.position.size)
-        step = self.knots[1] - self.knots[0]
-        # einsum rather than a matrix product: BLAS threads cost more than they bring here, and sum in another order on
-        # every machine.
-        total, mean = (np.einsum("sp,kp->sk", part, self.density) for part in (mass, first))
-        explained = np.sum(np.square(mean) / np.maximum(total, 1e-300), axis=1) * step
-        error: F64 = np.maximum((np.square(true) * weights).sum(axis=1) - explained, 1e-14)
-        return error
-
 
 @functools.lru_cache(maxsize=64)
 def _seen(mapper: Mapper, channel: Channel, planes: int, knots: int, positions: int) -> _Seen:
@@ -385,7 +261,8 @@ def _seen(mapper: Mapper, channel: Channel, planes: int, knots: int, positions: 
     z = (at[:, None] - mean) / spread
     log = -0.5 * z * z - np.log(spread * math.sqrt(2 * math.pi))
     scale = log.max(axis=1, keepdims=True)
-    return _Seen(position, mean, variance, at, np.exp(log - scale), np.exp(log), not np.any(std))
+    density = np.ascontiguousarray(np.exp(log).T).reshape(-1)
+    return _Seen(position, mean, variance, at, np.exp(log - scale), density, not np.any(std))
 
 
 def inverse(states: F64, position: F64, mean: F64) -> F64:

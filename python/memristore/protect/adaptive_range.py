@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from memristore import _core
 from memristore.config import check_number
 from memristore.errors import SpecError
-from memristore.masks import merge_parts
+from memristore.masks import fit, merge_parts
 from memristore.streams import AnalogStream, BitStream, Payload, Stream, strided_sample
 from memristore.transform import SEPARATOR, Context, Protection
 
@@ -23,6 +24,8 @@ _FEWEST: Final = 64
 _SHARES: Final = tuple(0.6 * (0.005 / 0.6) ** (i / 13) for i in range(14))
 _WORTH: Final = 0.95
 _LARGEST: Final = float(np.finfo(np.float32).max)
+#: Arrays of as many values have pages of their own; cutting smaller ones would leave holes between others.
+_LARGE: Final = 1 << 23
 #: Values summed at a time for the RMS.
 _CHUNK: Final = 1 << 20
 
@@ -76,7 +79,7 @@ class AdaptiveRange(Protection):
 
     def decode(self, payload: Payload, context: Context) -> Payload:
         """Put small and large values back where the flags say."""
-        return merge_parts(payload, ("small", "large", "flag"), _join)
+        return merge_parts(payload, ("small", "large", "flag"), lambda base, parts: _join(base, parts, context.consume))
 
     def _split(self, stream: AnalogStream, context: Context) -> list[Stream]:
         if isinstance(self.threshold, str):
@@ -85,29 +88,49 @@ class AdaptiveRange(Protection):
             threshold = min(self.threshold * _rms(stream.values), _LARGEST)
         if threshold is None:
             return [stream]
-        return _divide(stream, threshold)
+        return _divide(stream, threshold, context.consume)
 
 
-def _divide(stream: AnalogStream, threshold: float) -> list[Stream]:
+def _divide(stream: AnalogStream, threshold: float, consume: bool) -> list[Stream]:
     n = stream.values.size
-    small, large = (np.empty(n + _core.PARTITION_ROOM, np.float32) for _ in range(2))
+    # No more small values are written than were looked at, so that they may take the place of those.
+    over = stream.spare if consume and stream.spare is not None and stream.spare.size == n else None
+    small = np.empty(n, np.float32) if over is None else over
+    large = np.empty(n, np.float32)
     flags = np.empty((n + 7) // 8, np.uint8)
     count = _core.partition(stream.values, threshold, small, large, flags)
     if count in (0, n):
-        return [stream]
+        whole = large if count else small
+        return [stream if over is None else dataclasses.replace(stream, values=whole, spare=whole)]
     sensitivity: dict[str, npt.NDArray[np.float32] | None] = {"small": None, "large": None}
     flag = BitStream(f"{stream.name}{SEPARATOR}flag", flags, n, "flag")
     if stream.sensitivity is not None:
         where = flag.to_bools()
         sensitivity = {"small": stream.sensitivity[~where], "large": stream.sensitivity[where]}
-    parts = {"small": small[: n - count].copy(), "large": large[:count].copy()}
-    return [AnalogStream(f"{stream.name}{SEPARATOR}{k}", v, sensitivity[k]) for k, v in parts.items()] + [flag]
+    parts = {"small": _cut(small, n - count), "large": _cut(large, count)}
+    return [AnalogStream(f"{stream.name}{SEPARATOR}{k}", v, sensitivity[k], v) for k, v in parts.items()] + [flag]
 
 
-def _join(base: str, parts: dict[str, Any]) -> Stream:
-    values = np.empty(parts["flag"].length, np.float32)
-    _core.merge(parts["flag"].data, parts["small"].values, parts["large"].values, values)
-    return AnalogStream(base, values)
+def _cut(buffer: npt.NDArray[np.float32], size: int) -> npt.NDArray[np.float32]:
+    """Give the memory beyond `size` values back: without a copy where an array is large enough to be cut in place."""
+    if buffer.base is not None or buffer.size < _LARGE:
+        return buffer[:size].copy()
+    buffer.resize(size, refcheck=False)
+    return buffer
+
+
+def _join(base: str, parts: dict[str, Any], consume: bool) -> Stream:
+    small: AnalogStream = parts["small"]
+    large: AnalogStream = parts["large"]
+    n = len(small) + len(large)
+    # Damaged side information may have lost flags.
+    flags = fit(parts["flag"].data, (n + 7) // 8)
+    spare = [p.spare for p in (small, large) if consume and p.spare is not None and p.spare.size == n]
+    # A part at the end of a buffer is not overtaken by what is written from its start, if flags and lengths agree.
+    agree = _core.count_bits(flags, n) == len(large)
+    values = spare[0] if spare and agree else np.empty(n, np.float32)
+    _core.merge(flags, small.values, large.values, values)
+    return AnalogStream(base, values, spare=values)
 
 
 def _rms(values: npt.NDArray[np.float32]) -> float:
@@ -122,19 +145,23 @@ def _best_threshold(
     """Return the threshold with the least predicted error, or None if no split is worth its flags."""
     if values.size < _FEWEST:
         return None
-    sample = np.ascontiguousarray(strided_sample(values, _SAMPLE))
-    magnitude = np.abs(sample)
-    ordered = np.sort(magnitude)
+    # In order, so that the parts are slices and the search for their windows need not sort them.
+    sample = np.sort(strided_sample(values, _SAMPLE))
+    ordered = np.sort(np.abs(sample))
     best, least = None, _WORTH * distortion(sample)
     tried: set[float] = set()
     for share in _SHARES:
-        threshold = float(ordered[int((1.0 - share) * (ordered.size - 1))])
-        large = magnitude > threshold
-        fraction = np.count_nonzero(large) / large.size
-        if threshold in tried or fraction == 0.0:
+        threshold = ordered[int((1.0 - share) * (ordered.size - 1))]
+        start, stop = np.searchsorted(sample, -threshold), np.searchsorted(sample, threshold, side="right")
+        fraction = float(sample.size - (stop - start)) / sample.size
+        if float(threshold) in tried or fraction == 0.0:
             continue
-        tried.add(threshold)
-        error = (1.0 - fraction) * distortion(sample[~large]) + fraction * distortion(sample[large])
+        tried.add(float(threshold))
+        error = (1.0 - fraction) * distortion(sample[start:stop])
+        if error >= least:
+            continue
+        large = sample[stop:] if start == 0 else np.concatenate([sample[:start], sample[stop:]])
+        error += fraction * distortion(large)
         if error < least:
-            best, least = threshold, error
+            best, least = float(threshold), error
     return best

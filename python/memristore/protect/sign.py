@@ -42,11 +42,12 @@ class Sign(Protection):
             magnitude: AnalogStream = parts["magnitude"]
             signs: BitStream | None = parts.get("sign")
             if signs is None:
-                return AnalogStream(base, magnitude.values)
-            values = np.empty_like(magnitude.values, order="C")
+                return AnalogStream(base, magnitude.values, spare=magnitude.spare)
+            over = context.consume and magnitude.spare is not None
+            values = magnitude.values if over else np.empty_like(magnitude.values, order="C")
             packed = np.ascontiguousarray(fit(signs.data, (values.size + 7) // 8))
             _core.join_sign(np.ascontiguousarray(magnitude.values), packed, values, threads=context.threads)
-            return AnalogStream(base, values)
+            return AnalogStream(base, values, spare=values)
 
         return merge_parts(payload, ("magnitude",), join, optional=("sign",))
 
@@ -55,7 +56,7 @@ def _split(stream: AnalogStream, threads: int) -> list[Stream]:
     magnitude = np.empty(stream.values.size, np.float32)
     signs = np.empty((magnitude.size + 7) // 8, np.uint8)
     _core.split_sign(np.ascontiguousarray(stream.values), magnitude, signs, threads=threads)
-    parts: list[Stream] = [AnalogStream(f"{stream.name}{SEPARATOR}magnitude", magnitude, stream.sensitivity)]
+    parts: list[Stream] = [AnalogStream(f"{stream.name}{SEPARATOR}magnitude", magnitude, stream.sensitivity, magnitude)]
     if signs.any():
         parts.append(BitStream(f"{stream.name}{SEPARATOR}sign", signs, magnitude.size, "sign"))
     return parts

@@ -12,12 +12,13 @@ import os
 from typing import Protocol
 
 from memristore.errors import SpecError
+from memristore.evaluate.tasks.cifar10 import Cifar10
 from memristore.evaluate.tasks.data import Accuracy, Images, TaskData
 from memristore.evaluate.tasks.digits import Digits
 from memristore.evaluate.tasks.mnist import Mnist
 from memristore.evaluate.tasks.training import pruned_model
 
-__all__ = ["Accuracy", "Images", "Task", "TaskData", "get", "names", "pruned_model"]
+__all__ = ["Accuracy", "Cifar10", "Images", "Task", "TaskData", "get", "names", "pruned_model"]
 
 
 class Task(Protocol):
@@ -57,7 +58,7 @@ class Task(Protocol):
         ...
 
 
-_TASKS: dict[str, Task] = {task.name: task for task in (Digits(), Mnist())}
+_TASKS: dict[str, Task] = {task.name: task for task in (Cifar10(), Digits(), Mnist())}
 
 
 def names() -> list[str]:

@@ -18,7 +18,7 @@ class Images:
 
     Parameters
     ----------
-    images : Tensor, shape (n, 1, height, width), float32
+    images : Tensor, shape (n, channels, height, width), float32
         Normalised pixels.
     labels : Tensor, shape (n,), int64
         Classes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -178,5 +179,4 @@ def pruned_model(task: TaskData, sparsity: float = 0.9, *, progress: bool = True
         return prune_and_finetune(task.model, Prune(sparsity=sparsity), finetune, steps=recipe.prune_steps)
 
     key = {"task": task.name, "recipe": recipe.key(), "seed": task.seed, "data": task.checksum, "sparsity": sparsity}
-    blank = new_lenet5(recipe.size, generator_for(task.seed, "train", "start"))
-    return cached(f"{task.name}-lenet5-pruned", key, lambda: blank, make, task.cache_dir)
+    return cached(f"{task.name}-lenet5-pruned", key, lambda: copy.deepcopy(task.model), make, task.cache_dir)

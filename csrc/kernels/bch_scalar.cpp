@@ -1,0 +1,3 @@
+// Any machine: its baseline instructions.
+#define MEMRISTORE_BCH bch_scalar
+#include "kernels/bch-inl.hpp"

@@ -1,0 +1,235 @@
+"""Bits on cells: how many levels, which code and what rate, chosen for a device and a retention time."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from memristore import devices
+from memristore.array import OneShot, Write
+from memristore.channel import BitChannel
+from memristore.codes import BitCode, bit_codes
+from memristore.config import check_number
+from memristore.devices import Device
+from memristore.errors import SpecError
+from memristore.mapping import LEVEL_GROUPS, Levels
+from memristore.units import Time, format_time, parse_time
+
+#: Largest accepted probability that a block comes back wrong, per read at the end of the retention time.
+BLOCK_ERROR: Final[float] = 1e-12
+_MOST_COPIES: Final[int] = 16
+_MOST_COPIED: Final[int] = 4
+#: Where the target cannot be reached, the least of these that can be is taken.
+_RELAXED: Final = (1e-9, 1e-6, 1e-4, 1e-2, 1.0)
+
+
+@dataclass(frozen=True)
+class BitFormat:
+    """How bits are kept on cells, and what that was sized for.
+
+    Parameters
+    ----------
+    code : BitCode
+        With all parameters settled.
+    levels : Levels
+    copies : int
+        Cells whose reads are averaged for one symbol.
+    channel : BitChannel
+        What the code sees, at programming or at the end of the retention time, whichever is worse.
+    block_error : float
+        Probability that a block then comes back wrong, as the code predicts it.
+    target : float
+        What was asked for.
+    """
+
+    code: BitCode
+    levels: Levels
+    copies: int
+    channel: BitChannel
+    block_error: float
+    target: float = BLOCK_ERROR
+
+    @property
+    def met(self) -> bool:
+        """Whether the target is reached."""
+        return self.block_error <= self.target
+
+    @property
+    def cells_per_coded_bit(self) -> float:
+        """Cells for one bit after coding."""
+        return self.copies * self.levels.cells / self.levels.bits
+
+    @property
+    def cells_per_bit(self) -> float:
+        """Cells for one data bit, check bits included."""
+        return self.cells_per_coded_bit / self.code.rate
+
+    @property
+    def net_bits_per_cell(self) -> float:
+        """Data bits in one cell."""
+        return 1.0 / self.cells_per_bit
+
+    def superblock(self, data_bits: int) -> tuple[int, int, int]:
+        """Code words, data bytes of each, and cells of one superblock that holds at most `data_bits` bits.
+
+        A superblock interleaves as many words as a group of cells has bits. The last one of an area is shortened.
+        """
+        words = self.levels.bits
+        most = self.code.block_data_bits // 8
+        each = min(most, -(-data_bits // (8 * words)))
+        coded = 8 * each + self.code.check_bits
+        return words, each, coded * self.levels.cells * self.copies
+
+    def cells(self, data_bits: int) -> int:
+        """Cells that hold so many data bits: whole code words, the last ones shortened."""
+        if data_bits <= 0:
+            return 0
+        whole = self.code.block_data_bits * self.levels.bits
+        full, rest = divmod(data_bits, whole)
+        _, _, cells = self.superblock(whole)
+        return full * cells + (self.superblock(rest)[2] if rest else 0)
+
+    def describe(self) -> str:
+        """Levels and code in words."""
+        copies = f" x {self.copies} cells" if self.copies > 1 else ""
+        return f"{self.levels.count}-level cells{copies}, {describe_code(self.code)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a plain dict."""
+        return {
+            "code": self.code.to_dict(),
+            "levels": self.levels.to_dict(),
+            "copies": self.copies,
+            "channel": dataclasses.asdict(self.channel),
+            "block_error": self.block_error,
+            "target": self.target,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> BitFormat:
+        """Rebuild from :meth:`to_dict`'s form."""
+        return cls(
+            code=bit_codes.from_dict(data["code"]),
+            levels=Levels.from_dict(data["levels"]),
+            copies=int(data["copies"]),
+            channel=BitChannel(**data["channel"]),
+            block_error=float(data["block_error"]),
+            target=float(data["target"]),
+        )
+
+
+def describe_code(code: BitCode) -> str:
+    """Name and settled parameters of a bit code, in words."""
+    given = (f for f in dataclasses.fields(code) if getattr(code, f.name) is not None)  # type: ignore[arg-type]
+    fields = ", ".join(f"{f.name}={getattr(code, f.name)}" for f in given)
+    return f"{code.name}({fields})" if fields else str(code.name)
+
+
+def sized_for(
+    code: BitCode,
+    device: Device | str,
+    retention: Time = "10 years",
+    *,
+    block_error: float = BLOCK_ERROR,
+    levels: Levels | None = None,
+    write: Write | None = None,
+    payload_bits: int | None = None,
+) -> BitFormat:
+    """Choose levels, code parameters and copies that hold the most net bits per cell on a device.
+
+    Parameters
+    ----------
+    code : BitCode
+        A family (``Bch()``) or one code (``Bch(t=11)``).
+    device : Device or str
+    retention : float or str
+        Age until which the block error is to be kept.
+    block_error : float
+        Largest probability that a block comes back wrong, per read.
+    levels : Levels, optional
+        Only these levels; by default all counts are tried.
+    write : Write, optional
+        One-shot by default.
+    payload_bits : int, optional
+        Size of what will be stored: padding and shortened words then count.
+
+    Returns
+    -------
+    BitFormat
+        Its ``met`` says whether the target was reached; where it cannot be, the most reliable format found.
+
+    Raises
+    ------
+    SpecError
+        If the target is not a probability.
+
+    Examples
+    --------
+    >>> from memristore import Bch, sized_for
+    >>> sized_for(Bch(), "pcm-ibm-90nm", "1 year").levels.count
+    4
+    """
+    cell = devices.get(device) if isinstance(device, str) else device
+    check_number("sized_for", "block_error", block_error, 0, 1)
+    if payload_bits is not None:
+        check_number("sized_for", "payload_bits", payload_bits, 0, 2**60, integer=True)
+    if not isinstance(code, BitCode):
+        raise SpecError(f"sized_for: {code!r} is not a bit code; there are {', '.join(bit_codes.names())}")
+    how = OneShot() if write is None else write
+    return _sized(code, cell, parse_time(retention), block_error, levels, how, payload_bits)
+
+
+@functools.lru_cache(maxsize=64)
+def _sized(
+    code: BitCode,
+    device: Device,
+    retention: float,
+    target: float,
+    levels: Levels | None,
+    write: Write,
+    payload_bits: int | None,
+) -> BitFormat:
+    counts = sorted(LEVEL_GROUPS)
+    for error in (target, *(e for e in _RELAXED if e > target)):
+        found: list[BitFormat] = []
+        for family in code.families:
+            # Decided bits want few errors, likelihoods want information: levels are placed accordingly.
+            placement = "information" if family.soft else "error"
+            tried = [levels] if levels else [Levels(count=count, placement=placement) for count in counts]
+            found.extend(_formats(family, device, retention, error, target, tried, write))
+        best = min(found, key=lambda f: (_cost(f, payload_bits), f.block_error), default=None)
+        if best is not None:
+            return best
+    raise SpecError(f"{device.name}: no format of {code.name} holds bits at all after {format_time(retention)}")
+
+
+def _cost(found: BitFormat, payload_bits: int | None) -> float:
+    return found.cells_per_bit if payload_bits is None else found.cells(payload_bits)
+
+
+def _formats(
+    code: BitCode,
+    device: Device,
+    retention: float,
+    error: float,
+    target: float,
+    tried: list[Levels],
+    write: Write,
+) -> Iterator[BitFormat]:
+    most = 0.0
+    for levels in tried:
+        # Many levels on several cells hold less than fewer levels on one.
+        for copies in range(1, (_MOST_COPIES if levels.count <= _MOST_COPIED else 1) + 1):
+            # Even a code without check bits would hold less than what is found already.
+            if levels.bits / (levels.cells * copies) <= most:
+                break
+            channel = levels.design(device, write, retention, copies).channel(retention)
+            found = [
+                BitFormat(c, levels, copies, channel, c.block_error(channel), target)
+                for c in code.candidates(channel, error)
+            ]
+            yield from found
+            most = max([most, *(f.net_bits_per_cell for f in found)])
