@@ -101,8 +101,15 @@ void ldpc_load(const LdpcCode& code, const std::int8_t* llr, std::size_t data_bi
       n = data_bits > c * z ? data_bits - c * z : 0;
       n = n < z ? n : z;
     }
-    for (std::size_t i = 0; i < n; ++i)
-      to[i] = coarse(attempt == 0 ? from[i] : from[i] + dither(static_cast<std::uint32_t>(c * z + i), attempt));
+    // Weaker ratios leave the sums more room. Every third attempt hears them in full again.
+    for (std::size_t i = 0; i < n; ++i) {
+      if (attempt == 0) {
+        to[i] = coarse(from[i]);
+        continue;
+      }
+      const int heard = attempt % 3 == 0 ? from[i] : 3 * from[i] / 4;
+      to[i] = coarse(heard + dither(static_cast<std::uint32_t>(c * z + i), attempt));
+    }
     std::memset(to + n, 127, z - n);  // shortened: known zeros
     std::memcpy(to + z, to, kLdpcLanes);
   }

@@ -64,7 +64,11 @@ def channel_sums(base: Base, llr: I8, data_bits: int, attempt: int) -> npt.NDArr
     """Ratios of one block in steps of a quarter nat, shape (columns * z,); bits that are not there are known zeros."""
     sums = np.full(base.columns * base.z, 127, dtype=np.int64)
     where = np.r_[0:data_bits, base.data_bits : sums.size]
-    fine = llr.astype(np.int64) + (dither(sums.size, attempt)[where] if attempt else 0)
+    fine = llr.astype(np.int64)
+    if attempt % 3:
+        fine = np.sign(fine) * (3 * abs(fine) // 4)
+    if attempt:
+        fine += dither(sums.size, attempt)[where]
     sums[where] = np.sign(fine) * np.minimum((abs(fine) + 1) // 2, 63)
     return sums
 

@@ -276,7 +276,7 @@ def test_evaluate_what_does_not_fit(tmp_path: Path, stored: Path, weights: Path)
 def test_demo(tmp_path: Path) -> None:
     found = document("memristore.demo", "demo", "--trials", "2", "--out", tmp_path / "a")
     rows = {line["scheme"]: line for line in found["rows"]}
-    assert len(rows) == 9
+    assert len(rows) == 10
     assert len(found["conclusions"]) == 3
     assert (found["task"], found["device"]) == ("digits", "pcm-ibm-90nm")
     for line in rows.values():

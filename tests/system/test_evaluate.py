@@ -15,7 +15,7 @@ import memristore as ms
 from memristore.errors import FileError, SpecError, TensorError
 from memristore.evaluate import Comparison, Evaluation, Metric, Result, evaluate, tasks
 from memristore.evaluate.comparison import print_table
-from memristore.evaluate.demo import FP32, NAIVE, PRUNED, RESIDUAL, Demo, schemes
+from memristore.evaluate.demo import BEST, FP32, NAIVE, PRUNED, RESIDUAL, Demo, schemes
 from memristore.evaluate.tasks.data import TaskData
 from memristore.rng import key
 
@@ -104,7 +104,7 @@ def test_reproducible(layer: nn.Linear) -> None:
 def test_bit_errors_are_counted(layer: nn.Linear) -> None:
     faulty = ms.devices.get("pcm-ibm-90nm").replace(stuck_low=0.02, stuck_high=0.02)
     with pytest.warns(UserWarning, match="block error"):
-        stored = ms.store(layer, ms.StorageSpec(device=faulty, protect=(ms.Sign(),)), seed=1)
+        stored = ms.store(layer, ms.StorageSpec(device=faulty, protect=(ms.Sign(),), bits=ms.Secded()), seed=1)
     found = evaluate(stored, layer, total, at=0, trials=1, progress=False)
     report = stored.read(at=0, event=0).report
     (result,) = found.results
@@ -302,7 +302,7 @@ def test_demo_schemes() -> None:
 
 
 def test_demo_conclusions() -> None:
-    names = [scheme.name for scheme in schemes()]
+    names = [*(scheme.name for scheme in schemes()), BEST]
     values = {NAIVE: 0.30, RESIDUAL: 0.948, PRUNED: 0.91, FP32: 0.95}
     cells = {NAIVE: 1.0, RESIDUAL: 4.4, PRUNED: 0.9, FP32: 36.0}
     rows = [row(name, (values.get(name, 0.90),) * 3, cells.get(name, 9.0)) for name in names]

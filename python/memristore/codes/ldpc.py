@@ -127,10 +127,15 @@ class Ldpc(BitCode):
 
     `block_error` maps the mean mutual information between a coded bit and its log-likelihood ratio to the share of
     blocks lost. ``Q((information - midpoint) / spread)`` is fitted to simulations over BI-AWGN with 40 iterations and 8
-    attempts; below `measured_floor` it is an extrapolation. What the lightest known code words cost is added, each
-    ``Q(sqrt(weight) m / 2)`` with m the standard deviation of the likelihood ratios over the BI-AWGN channel of that
-    information. There may be lighter words and other traps further down. A shortened code is taken to be no better than
-    the whole one, which is cautious. Lost blocks are detected, but for the rare one that is closer to another word.
+    attempts. What the lightest known code words cost is added, each ``Q(sqrt(weight) m / 2)`` with m the standard
+    deviation of the likelihood ratios over the BI-AWGN channel of that information. Where the law says 1e-2, Gray-coded
+    levels lose what it says within a factor of five; bits read with two comparators do so up to rate 0.75, at rate 0.9
+    they lose ten times as many.
+
+    Below `measured_floor` the law is an extrapolation, and an optimistic one for short codes: at rate 1/2 a few blocks
+    in a million are lost 1.9 dB from capacity, where it says 1e-8 (detected, all of them). Long codes showed no such
+    floor in the few thousand blocks simulated. A shortened code is taken to be no better than the whole one, which is
+    cautious. Lost blocks are detected, but for the rare one that is closer to another code word.
     """
 
     name: ClassVar[str] = "ldpc"
@@ -229,7 +234,9 @@ class Ldpc(BitCode):
                 yield self
             return
         for base in table():
-            if self.length not in (None, base.length):
+            # Short codes show error floors that the law does not know; they are not sized by extrapolating it.
+            floored = base.length == "short" and block_error < min(base.block_error)
+            if self.length not in (None, base.length) or floored:
                 continue
             code = Ldpc(design_rate=base.rate, length=base.length, iterations=self.iterations, attempts=self.attempts)
             if code.block_error(channel) <= block_error:
