@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +23,8 @@ from memristore.units import Time, format_time, parse_time
 BLOCK_ERROR: Final[float] = 1e-12
 _MOST_COPIES: Final[int] = 16
 _MOST_COPIED: Final[int] = 4
+#: Another copy must bring the raw error below this share of what it was.
+_GAIN: Final[float] = 0.8
 #: Where the target cannot be reached, the least of these that can be is taken.
 _RELAXED: Final = (1e-9, 1e-6, 1e-4, 1e-2, 1.0)
 
@@ -221,12 +224,17 @@ def _formats(
 ) -> Iterator[BitFormat]:
     most = 0.0
     for levels in tried:
+        before = math.inf
         # Many levels on several cells hold less than fewer levels on one.
         for copies in range(1, (_MOST_COPIES if levels.count <= _MOST_COPIED else 1) + 1):
             # Even a code without check bits would hold less than what is found already.
             if levels.bits / (levels.cells * copies) <= most:
                 break
             channel = levels.design(device, write, retention, copies).channel(retention)
+            # More copies do not outvote stuck cells.
+            if channel.raw_error > _GAIN * before:
+                break
+            before = channel.raw_error
             found = [
                 BitFormat(c, levels, copies, channel, c.block_error(channel), target)
                 for c in code.candidates(channel, error)

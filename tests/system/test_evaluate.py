@@ -104,7 +104,11 @@ def test_reproducible(layer: nn.Linear) -> None:
 def test_bit_errors_are_counted(layer: nn.Linear) -> None:
     faulty = ms.devices.get("pcm-ibm-90nm").replace(stuck_low=0.02, stuck_high=0.02)
     with pytest.warns(UserWarning, match="block error"):
-        stored = ms.store(layer, ms.StorageSpec(device=faulty, protect=(ms.Sign(),), bits=ms.Secded()), seed=1)
+        stored = ms.store(
+            layer,
+            ms.StorageSpec(device=faulty, protect=(ms.Sign(),), bits=ms.Secded(), levels=ms.Levels(count=8)),
+            seed=1,
+        )
     found = evaluate(stored, layer, total, at=0, trials=1, progress=False)
     report = stored.read(at=0, event=0).report
     (result,) = found.results

@@ -301,7 +301,7 @@ def test_compensation_is_what_saves_a_drifting_device():
 
 
 def test_too_many_stuck_cells_are_said():
-    device = ms.devices.get("pcm-ibm-90nm").replace(name="stuck", stuck_low=1e-3, stuck_high=1e-3)
+    device = ms.devices.get("pcm-ibm-90nm").replace(name="stuck", stuck_low=0.02, stuck_high=0.02)
     spec = ms.StorageSpec(device=device, protect=(ms.Sign(),), bits=ms.Secded())
     with pytest.warns(UserWarning, match="block error"):
         made = ms.store({"w": torch.randn(5000)}, spec, seed=0)
