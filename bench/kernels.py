@@ -80,7 +80,7 @@ class Bench:
         self.out, self.programmed, self.aged = (np.zeros_like(self.x) for _ in range(3))
         self.pulses, self.failed = np.zeros(cells, np.uint16), np.zeros(cells, np.uint8)
         self.symbols, self.seen = rng.integers(0, 256, 4 * cells, dtype=np.uint8), np.zeros(4 * cells, np.uint8)
-        self.words, self.found = rng.integers(0, 2**64, cells // 2, dtype=np.uint64), np.zeros(cells // 2, np.uint64)
+        self.words = rng.integers(0, 2**64, cells // 2, dtype=np.uint64)
         self.check, self.status = np.zeros(cells // 2, np.uint8), np.zeros(cells // 2, np.uint8)
         self.core, self.time = devices.get(peers.DEVICE).core(), devices.get(peers.DEVICE).read_time(AT)
         self.pulse = _core.Pulse(**peers.PULSE, log2_delay=0.0, max_pulses=peers.MAX_PULSES)
@@ -136,27 +136,39 @@ class Bench:
         return Kernel("program-and-verify", "step", ours, peer, other, moved=11.0 / steps, per_item=steps)
 
     def bits(self) -> list[Kernel]:
-        """Level errors, bits on cells, and the code over 64-bit words (all of them clean)."""
+        """Level errors, words on cells of four levels, and the code over 64-bit words (all of them clean)."""
         c, n, h, t = self, self.here, self.there, self.t
         tail = np.float32(0.5 * math.erfc(0.5 / peers.LEVEL_STD / math.sqrt(2.0)))
         up, down = np.array([tail, tail, tail, 0], np.float32), np.array([0, tail, tail, tail], np.float32)
-        bit = peers.X_ZERO, peers.X_ONE, peers.THRESHOLD
+        v, none, octets = n.levels, np.zeros(0, np.uint8), peers.WORD_BITS // 4
+        tables = v.targets, v.level_of, 1, v.start, v.inv_step, none, v.bins, 1, v.label, v.llr.reshape(-1)
 
         def levels(s: slice, k: int) -> None:
             _core.level_errors(KEY, 0, s.start, 2, GRAY, up, down, c.symbols[s], c.seen[s], k)
 
-        def store(s: slice, k: int) -> None:
-            _core.store_bits(c.core, c.time, KEY, 0, READ, 0, 64 * s.start, 0, 1, c.words[s], *bit, c.found[s], k)
+        def rows(s: slice, width: int) -> slice:
+            return slice(width * s.start, width * s.stop)
+
+        def store(s: slice, k: int, soft: bool) -> None:
+            where = KEY, 0, READ, 0, s.start * peers.WORD_BITS, 0, 1
+            words = c.symbols[rows(s, octets)], peers.WORD_BITS
+            out = c.seen[rows(s, 8 * octets)].view(np.int8) if soft else c.seen[rows(s, octets)]
+            _core.store_levels(c.core, None, c.time, *where, *words, *tables, soft, out, k)
+
+        def stored(name: str, soft: bool) -> Kernel:
+            return Kernel(
+                name, "cell", partial(store, soft=soft), lambda s: n.store_levels(c.symbols[rows(s, octets)], soft),
+                lambda s: h.store_levels(t["symbols"][rows(s, octets)], soft), moved=2.25 if soft else 0.5,
+                per_item=peers.WORD_BITS, shrink=peers.WORD_BITS,
+            )  # fmt: skip
 
         return [
             Kernel(
                 "level errors", "byte", levels, lambda s: n.level_errors(c.symbols[s]),
                 lambda s: h.level_errors(t["symbols"][s]), moved=2.0, shrink=0.25,
             ),
-            Kernel(
-                "store_bits", "bit", store, lambda s: n.store_bits(c.words[s]), lambda s: h.store_bits(t["words"][s]),
-                moved=0.25, per_item=64.0, shrink=64,
-            ),
+            stored("levels, hard", soft=False),
+            stored("levels, soft", soft=True),
             Kernel(
                 "secded encode", "word", lambda s, k: _core.secded_encode(c.words[s], c.status[s], k),
                 lambda s: n.secded_encode(c.words[s]), lambda s: h.secded_encode(t["words"][s]), moved=9.0, shrink=2,

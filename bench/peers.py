@@ -23,6 +23,8 @@ from rich.table import Table
 from timing import Task, describe, machine, measure
 
 from memristore import _core, devices
+from memristore.array import OneShot
+from memristore.mapping import Levels
 from memristore.units import parse_time
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -41,7 +43,20 @@ MAX_PULSES = 20
 LEVEL_STD = 0.15
 #: Table of `lookup`: 33 knots over [0, 1].
 KNOTS = (np.linspace(0.0, 1.0, 33) ** 2).astype(np.float32)
-X_ZERO, X_ONE, THRESHOLD = 0.2, 0.7, 8.0
+#: Bits of a word on cells of four levels.
+WORD_BITS = 4096
+
+
+class Quaternary:
+    """Cells of four levels, as read after `at` seconds: what a decoder has to know of them, for all contestants."""
+
+    def __init__(self, at: float) -> None:
+        design = Levels(count=4).design(devices.get(DEVICE), OneShot(), at)
+        decision = design.at(at)
+        self.targets, self.level_of = design.targets, design.level_of.reshape(-1)
+        self.start, self.inv_step = decision.start, decision.inv_step
+        self.label, self.llr = decision.label, np.ascontiguousarray(decision.llr)
+        self.bins = len(self.label)
 
 
 class NumpyPeer:
@@ -51,6 +66,7 @@ class NumpyPeer:
         device = devices.get(DEVICE)
         self.rng = np.random.Generator(np.random.PCG64(0))
         self.log_age, self.read_scale = device.log2_age(at) * math.log(2.0), device.read_scale(at)
+        self.levels = Quaternary(at)
 
     def normals(self, n: int) -> F32:
         return self.rng.standard_normal(n, dtype=np.float32)
@@ -122,10 +138,22 @@ class NumpyPeer:
             words[wrong], check[wrong], status[wrong] = secded.secded_decode(words[wrong], check[wrong])
         return status
 
-    def store_bits(self, words: U64) -> U64:
-        one = np.unpackbits(words.view(np.uint8), bitorder="little").view(bool)
-        seen = self.fused(np.where(one, np.float32(X_ONE), np.float32(X_ZERO)))
-        return np.packbits(seen >= THRESHOLD, bitorder="little").view(np.uint64)
+    def store_levels(self, words: U8, soft: bool) -> npt.NDArray[Any]:
+        """Pairs of words, flat, on cells of four levels: packed decisions, or the ratio of each bit."""
+        c = self.levels
+        pairs = np.unpackbits(words, bitorder="little").reshape(-1, 2, WORD_BITS)
+        # Odd cells hold the first word's bit in the other place of the label.
+        pairs[:, :, 1::2] = pairs[:, ::-1, 1::2].copy()
+        label = pairs[:, 0] | pairs[:, 1] << 1
+        seen = self.fused(c.targets[c.level_of[label]].reshape(-1)).reshape(label.shape)
+        index = np.clip((seen - c.start) * c.inv_step, 0, c.bins - 1).astype(np.int32)
+        if soft:
+            found = np.ascontiguousarray(c.llr[index].transpose(0, 2, 1))
+        else:
+            got = c.label[index]
+            found = np.stack([got & 1, got >> 1], axis=1)
+        found[:, :, 1::2] = found[:, ::-1, 1::2].copy()
+        return found if soft else np.packbits(found, axis=-1, bitorder="little")
 
 
 class TorchPeer:
@@ -137,6 +165,9 @@ class TorchPeer:
         self.log_age, self.read_scale = device.log2_age(at) * math.log(2.0), device.read_scale(at)
         self.knots, self.shifts = torch.from_numpy(KNOTS), torch.arange(8, dtype=torch.uint8)
         value = np.arange(256, dtype=np.uint64)
+        levels = Quaternary(at)
+        self.levels, self.targets = levels, torch.from_numpy(levels.targets[levels.level_of])
+        self.label, self.llr = torch.from_numpy(levels.label), torch.from_numpy(levels.llr)
         self.tables = [torch.from_numpy(secded.secded_encode(value << np.uint64(8 * byte))) for byte in range(8)]
 
     def normals(self, n: int) -> torch.Tensor:
@@ -209,10 +240,20 @@ class TorchPeer:
         """Only finds the words that are not clean."""
         return torch.nonzero(self.secded_encode(words) != check)
 
-    def store_bits(self, words: torch.Tensor) -> torch.Tensor:
-        one = (words.view(torch.uint8)[:, None] >> self.shifts & 1).flatten().bool()
-        seen = (self.fused(torch.where(one, X_ONE, X_ZERO)) >= THRESHOLD).reshape(-1, 8)
-        return (seen.to(torch.uint8) << self.shifts).sum(1, dtype=torch.uint8).view(torch.int64)
+    def store_levels(self, words: torch.Tensor, soft: bool) -> torch.Tensor:
+        c = self.levels
+        pairs = (words[:, None] >> self.shifts & 1).reshape(-1, 2, WORD_BITS)
+        pairs[:, :, 1::2] = pairs[:, :, 1::2].flip(1)
+        label = (pairs[:, 0] | pairs[:, 1] << 1).to(torch.int64)
+        seen = self.fused(self.targets[label].flatten()).reshape(label.shape)
+        index = ((seen - c.start) * c.inv_step).clamp(0, c.bins - 1).to(torch.int64)
+        if soft:
+            found = self.llr[index].transpose(1, 2).contiguous()
+        else:
+            got = self.label[index]
+            found = torch.stack([got & 1, got >> 1], dim=1)
+        found[:, :, 1::2] = found[:, :, 1::2].flip(1)
+        return found if soft else (found.reshape(-1, 8) << self.shifts).sum(1, dtype=torch.uint8)
 
 
 def aihwkit_model() -> tuple[Any, str] | None:

@@ -1,6 +1,4 @@
-// Bits on cells and their code.
-#include <atomic>
-
+// Level errors, and the SECDED code.
 #include "bindings/buffers.hpp"
 #include "memristore/kernels.hpp"
 #include "memristore/parallel.hpp"
@@ -39,27 +37,6 @@ LevelModel make_levels(std::uint32_t bits, View<const std::uint8_t> levels, View
   const double bound = (1.0 - clean) * 4294967296.0 + 1.0;
   model.bound = bound < 4294967295.0 ? static_cast<std::uint32_t>(bound) + 1U : 4294967295U;
   return model;
-}
-
-std::uint64_t store(const Device& device, const ReadTime& time, std::uint64_t key, std::uint32_t write_event,
-                    std::uint32_t purpose, std::uint32_t read_event, std::uint64_t first, std::uint64_t plane_stride,
-                    std::uint32_t planes, const py::buffer& words, float x_zero, float x_one, float threshold,
-                    const py::buffer& out, int threads) {
-  const auto written = input<std::uint64_t>(words, "words");
-  const auto seen = output<std::uint64_t>(out, "out");
-  same_length(written.n, seen.n, "out");
-  if (planes == 0) throw py::value_error("planes: a bit needs at least one cell");
-  check_range(first, written.n * 64, threads);
-  const KernelTable& kernels = active();
-  std::atomic<std::uint64_t> errors{0};
-  const Unlocked unlocked;
-  // A chunk of words is 1/64 of a chunk of cells, so that a chunk is the same amount of work as elsewhere.
-  for_chunks(written.n * 64, threads, [&](std::size_t start, std::size_t n) {
-    const BitCells cells = {key, first + start, plane_stride, planes, x_zero, x_one, threshold};
-    errors += store_bits(kernels, device, time, cells, write_event, {purpose, read_event}, written.data + start / 64,
-                         n / 64, seen.data + start / 64);
-  });
-  return errors.load();
 }
 
 void encode(const py::buffer& words, const py::buffer& check, int threads) {
@@ -108,9 +85,6 @@ void level_errors(std::uint64_t key, std::uint32_t event, std::uint64_t first, s
 
 void register_bits(py::module_& m) {
   using py::arg;
-  m.def("store_bits", &store, arg("device"), arg("time"), arg("key"), arg("write_event"), arg("purpose"),
-        arg("read_event"), arg("first"), arg("plane_stride"), arg("planes"), arg("words"), arg("x_zero"), arg("x_one"),
-        arg("threshold"), arg("out"), arg("threads") = 0);
   m.def("level_errors", &level_errors, arg("key"), arg("event"), arg("first"), arg("bits"), arg("level_of"), arg("up"),
         arg("down"), arg("symbols"), arg("out"), arg("threads") = 0);
   m.def("secded_encode", &encode, arg("words"), arg("check"), arg("threads") = 0);

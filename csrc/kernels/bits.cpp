@@ -1,4 +1,4 @@
-// Bits on single-level cells, and the SECDED code over 64-bit words. Integer work: one build serves every level.
+// The SECDED code over 64-bit words, and counting bits. Integer work: one build serves every level.
 #include <array>
 #include <bit>
 #include <cstring>
@@ -101,31 +101,6 @@ std::size_t ones(const std::uint8_t* bits, std::size_t n) {
   }
   for (std::size_t i = 8 * byte; i < n; ++i) count += (bits[i / 8] >> (i % 8)) & 1U;
   return count;
-}
-
-std::uint64_t store_bits(const KernelTable& kernels, const Device& device, const ReadTime& time, const BitCells& cells,
-                         std::uint32_t write_event, Draw draw, const std::uint64_t* words, std::size_t n,
-                         std::uint64_t* out) {
-  constexpr std::size_t kWords = 16;  // words worked on at once: 1024 cells keep call overhead out of the way
-  std::uint64_t errors = 0;
-  const float share = 1.0F / static_cast<float>(cells.planes);
-  for (std::size_t w = 0; w < n; w += kWords) {
-    const std::size_t count = n - w < kWords ? n - w : kWords;
-    float targets[64 * kWords];
-    float sum[64 * kWords];
-    kernels.expand_bits(words + w, count, cells.x_zero, cells.x_one, targets);
-    for (std::uint32_t plane = 0; plane < cells.planes; ++plane) {
-      float soft[64 * kWords];
-      const Cells here = {cells.key, cells.first + plane * cells.stride + 64 * w, 64 * count};
-      kernels.program_age_read(device, time, here, write_event, draw, targets, plane == 0 ? sum : soft);
-      if (plane == 0) continue;
-      for (std::size_t j = 0; j < 64 * count; ++j) sum[j] += soft[j];
-    }
-    kernels.pack_bits(sum, count, share, cells.threshold, out + w);
-    for (std::size_t i = 0; i < count; ++i)
-      errors += static_cast<std::uint64_t>(std::popcount(out[w + i] ^ words[w + i]));
-  }
-  return errors;
 }
 
 }  // namespace memristore

@@ -366,11 +366,11 @@ namespace memristore {
 const KernelTable& MEMRISTORE_TABLE();
 const KernelTable& MEMRISTORE_TABLE() {
   static constexpr KernelTable table = {
-      MEMRISTORE_LEVEL, k_philox,      k_normals,      k_curve,        k_program,      k_program_and_verify,
-      k_drift,          k_relax,       k_read,         k_faults,       k_age_and_read, k_program_age_read,
-      k_affine,         k_lookup,      k_split_sign,   k_join_sign,    k_differential, k_partition,
-      k_merge,          k_expand_bits, k_pack_bits,    k_level_errors, k_ldpc_decode,  k_trellis,
-      k_best_window,    k_extremes,    k_shape_masses,
+      MEMRISTORE_LEVEL, k_philox,       k_normals,     k_curve,     k_program,      k_program_and_verify,
+      k_drift,          k_relax,        k_read,        k_faults,    k_age_and_read, k_program_age_read,
+      k_affine,         k_lookup,       k_split_sign,  k_join_sign, k_differential, k_partition,
+      k_merge,          k_level_errors, k_ldpc_decode, k_trellis,   k_best_window,  k_extremes,
+      k_shape_masses,
   };
   return table;
 }

@@ -120,25 +120,6 @@ void k_merge(const std::uint8_t* flags, std::size_t n, const float* small, std::
   }
 }
 
-// Bits of words to two targets, and reads back to bits. Bit j of word i is value 64 i + j.
-void k_expand_bits(const std::uint64_t* words, std::size_t n, float zero, float one, float* out) {
-  for (std::size_t i = 0; i < n; ++i)
-    for (int j = 0; j < 64; j += kLanes)
-      store(out + 64 * i + static_cast<std::size_t>(j),
-            select(bit_mask(static_cast<std::uint32_t>(words[i] >> j)), set(one), set(zero)));
-}
-
-void k_pack_bits(const float* values, std::size_t n, float scale, float threshold, std::uint64_t* words) {
-  for (std::size_t i = 0; i < n; ++i) {
-    std::uint64_t word = 0;
-    for (int j = 0; j < 64; j += kLanes) {
-      const F v = load(values + 64 * i + static_cast<std::size_t>(j)) * set(scale);
-      word |= static_cast<std::uint64_t>(mask_bits(less_equal(set(threshold), v))) << j;
-    }
-    words[i] = word;
-  }
-}
-
 void k_differential(const float* values, std::size_t n, float* positive, float* negative) {
   for (std::size_t i = 0; i < n; ++i) {
     positive[i] = values[i] > 0.0F ? values[i] : 0.0F;

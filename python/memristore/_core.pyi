@@ -165,23 +165,6 @@ def program_age_read(
     out: F32,
     threads: int = 0,
 ) -> None: ...
-def store_bits(
-    device: Device,
-    time: ReadTime,
-    key: int,
-    write_event: int,
-    purpose: int,
-    read_event: int,
-    first: int,
-    plane_stride: int,
-    planes: int,
-    words: U64,
-    x_zero: float,
-    x_one: float,
-    threshold: float,
-    out: U64,
-    threads: int = 0,
-) -> int: ...
 def store_levels(
     device: Device,
     pulse: Pulse | None,

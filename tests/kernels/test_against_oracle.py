@@ -16,20 +16,15 @@ from oracle.cases import CASES, Case, Outputs
 
 #: (first, items): block and chunk edges, first cells that share no alignment with them, counters beyond 32 bits.
 FAR, EDGE = 2**40 + 17, 2**32 - 3
-SMALL = [(0, 0), (5, 0), (0, 1), (FAR, 1), (64, 63), (EDGE, 64), (5, 65), (0, 255), (64, 256), (FAR, 257)]
-LARGE = [(EDGE, 65535), (0, 65536), (5, 65537), (FAR, 150_001)]
-
-
-def spans(case: Case) -> list[tuple[int, int]]:
-    """All the small spans; the large ones for fewer items where an item takes 64 cells."""
-    if case.name.startswith("store_bits"):
-        return [*SMALL, (EDGE, 1023), (0, 1024), (5, 1025), (FAR, 2344)]
-    return SMALL + LARGE
+SPANS = [
+    *((0, 0), (5, 0), (0, 1), (FAR, 1), (64, 63), (EDGE, 64), (5, 65), (0, 255), (64, 256), (FAR, 257)),
+    *((EDGE, 65535), (0, 65536), (5, 65537), (FAR, 150_001)),
+]
 
 
 def each_span(given: Iterable[Case]) -> pytest.MarkDecorator:
     """One test per case and span."""
-    found = [(case, first, items) for case in given for first, items in spans(case)]
+    found = [(case, first, items) for case in given for first, items in SPANS]
     ids = [f"{case.name}-first{first}-n{items}" for case, first, items in found]
     return pytest.mark.parametrize(("case", "first", "items"), found, ids=ids)
 

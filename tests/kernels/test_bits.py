@@ -1,4 +1,4 @@
-"""Bits on cells and the (72, 64) code, beyond what the common cases say."""
+"""The (72, 64) code, splitting and merging by size, fused reads: beyond what the common cases say."""
 
 from __future__ import annotations
 
@@ -9,57 +9,7 @@ import numpy as np
 import pytest
 
 from memristore import _core, devices
-from oracle import bits, bridge, cases, cells, philox, samples
-from oracle.curves import POLY, Curve
-
-
-@pytest.mark.parametrize(("first", "n"), [(0, 0), (5, 1), (2**32 - 3, 65), (2**40 + 17, 257), (64, 1024)])
-@pytest.mark.parametrize("planes", [1, 2, 3])
-@pytest.mark.parametrize("name", ["ibm", "busy-conductance", "busy-resistance"])
-def test_store_bits_matches_its_definition(name: str, planes: int, first: int, n: int, threads: int) -> None:
-    """A bit may differ only where its mean over the planes lies within 1e-6 of full scale of the threshold."""
-    group = cases.DEVICE_CASES[name]
-    words = samples.words(first, n)
-    got, errors = group.store_words(first, words, planes, threads)
-    oracle = bits.store_bits(
-        group.device, group.time, cases.KEY, cases.EVENT, philox.READ, cases.READ_EVENT, first, cases.STRIDE,
-        planes, words, 0.2, 0.7, group.threshold,
-    )  # fmt: skip
-    differ = bits.unpack(got ^ oracle.words).astype(bool)
-    assert np.all(np.abs(oracle.mean[differ] - group.threshold) <= group.tolerance)
-    assert errors == int(np.bitwise_count(got ^ words).sum())
-    assert abs(errors - oracle.errors) <= np.count_nonzero(differ)
-
-
-def test_store_bits_on_ideal_cells_is_exact(threads: int) -> None:
-    device = bridge.device(samples.ideal())
-    time = bridge.time(cells.ReadTime())
-    words, out = samples.words(0, 3000), cases.blank(3000, np.uint64)
-    arguments = (device, time, cases.KEY, 0, philox.READ, 0, 5, 2**20, 3, words, 0.0, 1.0, 0.5)
-    assert _core.store_bits(*arguments, out, threads) == 0
-    assert np.array_equal(out, words)
-
-
-def test_store_bits_averages_its_planes() -> None:
-    """Stuck cells: one plane of three at fault leaves the mean on the right side; the planes are distinct cells."""
-    line = Curve(form=POLY, a=(0.0, 1.0), lo=0.0, hi=1.0)
-    device = cells.Device(response=line, p_stuck_lo=0.02, p_stuck_hi=0.02)
-    words = samples.words(0, 2000)
-    wrong = []
-    for planes in (1, 3):
-        out = cases.blank(len(words), np.uint64)
-        given = (bridge.device(device), bridge.time(cells.ReadTime()), cases.KEY, 0, philox.READ, 0, 0, 10**6, planes)
-        wrong.append(_core.store_bits(*given, words, 0.0, 1.0, 0.5, out))
-    # A cell is stuck at the wrong side with probability 0.02; two of three must be, for the mean to be wrong.
-    n = 64 * len(words)
-    assert wrong[0] == pytest.approx(0.02 * n, rel=0.2)
-    assert wrong[1] == pytest.approx((3 * 0.02**2 * 0.98 + 0.02**3) * n, rel=0.5)
-
-
-def test_a_bit_needs_a_plane() -> None:
-    group = cases.DEVICE_CASES["ideal"]
-    with pytest.raises(ValueError, match="planes"):
-        group.store_words(0, samples.words(0, 2), 0, 1)
+from oracle import bits, cases
 
 
 def decode(words: np.ndarray, check: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -64,10 +64,6 @@ CALLS: dict[str, Call] = {
     "program_age_read": Call(
         lambda x, out: _core.program_age_read(DEVICE, TIME, KEY, 0, 5, 0, 0, x, out), (i("x"), o("out"))
     ),
-    "store_bits": Call(
-        lambda w, out: _core.store_bits(DEVICE, TIME, KEY, 0, 5, 0, 0, 4096, 1, w, 0.0, 1.0, 0.5, out),
-        (i("words", U64), o("out", U64)),
-    ),
     "store_levels": Call(
         lambda w, lv, label, llr, out: _core.store_levels(
             DEVICE,

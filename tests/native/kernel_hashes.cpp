@@ -5,12 +5,13 @@
 
 #include "fixed_inputs.hpp"
 #include "ldpc_hash.hpp"
+#include "levels_hash.hpp"
 #include "memristore/trellis.hpp"
 #include "window_hashes.hpp"
 
 namespace {
 
-static_assert(sizeof(KernelTable) == sizeof(const char*) + 26 * sizeof(void (*)()),
+static_assert(sizeof(KernelTable) == sizeof(const char*) + 24 * sizeof(void (*)()),
               "the kernel table has changed: give each new kernel a function below");
 
 // Calls body(setting, cells, hash) for every setting and span.
@@ -239,26 +240,6 @@ Hash merge(const KernelTable& k) {
   }
   return hash;
 }
-Hash expand_bits(const KernelTable& k) {
-  Hash hash;
-  for (std::size_t n : {std::size_t{1}, std::size_t{19}}) {
-    Array<std::uint64_t> in = words<std::uint64_t>(14, n);
-    Array<float> out(64 * n);
-    k.expand_bits(in.data(), n, -0.25F, 0.875F, out.data());
-    out.into(hash);
-  }
-  return hash;
-}
-Hash pack_bits(const KernelTable& k) {
-  Hash hash;
-  for (std::size_t n : {std::size_t{1}, std::size_t{19}}) {
-    Array<float> x = samples(15, 64 * n, 0.0F, 3.0F);
-    Array<std::uint64_t> out(n);
-    k.pack_bits(x.data(), n, 0.5F, 1.5F, out.data());  // some lie on the threshold
-    out.into(hash);
-  }
-  return hash;
-}
 
 // Chances of a level error up to `worst`; labels in Gray order.
 LevelModel level_model(std::uint32_t bits, float worst) {
@@ -311,21 +292,6 @@ Hash trellis(const KernelTable& k) {
     }
   return hash;
 }
-Hash stored_bits(const KernelTable& k) {
-  Hash hash;
-  for (const Setting& s : kSettings)
-    for (std::uint32_t planes : {1U, 3U})
-      for (std::size_t n : {std::size_t{1}, std::size_t{53}}) {
-        const float middle = 0.5F * (s.device.clip_lo + s.device.clip_hi);
-        const BitCells cells = {kKey, 100'001, (std::uint64_t{1} << 33) + 7, planes, 0.1F, 0.9F, middle};
-        Array<std::uint64_t> in = words<std::uint64_t>(17, n);
-        Array<std::uint64_t> out(n);
-        const std::uint64_t differ = store_bits(k, s.device, s.time, cells, kEvent, kRead, in.data(), n, out.data());
-        out.into(hash);
-        hash.add(&differ, sizeof differ);
-      }
-  return hash;
-}
 // The same for every level: one build serves them all.
 Hash secded(const KernelTable&) {
   Hash hash;
@@ -374,15 +340,13 @@ constexpr Entry kEntries[] = {{"philox", philox},
                               {"differential", differential},
                               {"partition", partition},
                               {"merge", merge},
-                              {"expand_bits", expand_bits},
-                              {"pack_bits", pack_bits},
                               {"level_errors", level_errors},
                               {"ldpc", ldpc},
                               {"trellis", trellis},
                               {"best_window", windows},
                               {"extremes", extremes},
                               {"shape_masses", shape_masses},
-                              {"store_bits", stored_bits},
+                              {"store_levels", stored_levels},
                               {"secded", secded}};
 
 }  // namespace

@@ -1,15 +1,10 @@
-"""Bits in cells: single-level storage in several planes, and the (72, 64) extended Hamming code."""
+"""The (72, 64) extended Hamming code."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from oracle import cells
-
-F64 = npt.NDArray[np.float64]
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 
@@ -19,51 +14,6 @@ POSITIONS = np.array([p for p in range(1, 72) if p & (p - 1)], dtype=np.uint8)
 #: For each of the seven Hamming check bits, the data bits that it covers.
 COVERS = [np.uint64(sum(1 << j for j, p in enumerate(POSITIONS.tolist()) if p >> k & 1)) for k in range(7)]
 CLEAN, CORRECTED, FAILED = 0, 1, 2
-
-
-class StoredBits(NamedTuple):
-    """Bits read back, how many differ, and each bit's mean read value, shape (64 * words,)."""
-
-    words: U64
-    errors: int
-    mean: F64
-
-
-def unpack(words: U64) -> U8:
-    """Bits of 64-bit words, least significant first."""
-    return np.unpackbits(words.astype("<u8").view(np.uint8), bitorder="little")
-
-
-def pack(bits: npt.NDArray[np.bool_]) -> U64:
-    """64-bit words of bits, least significant first."""
-    return np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
-
-
-def store_bits(
-    device: cells.Device,
-    time: cells.ReadTime,
-    key: int,
-    write_event: int,
-    purpose: int,
-    read_event: int,
-    first: int,
-    plane_stride: int,
-    planes: int,
-    words: U64,
-    x_zero: float,
-    x_one: float,
-    threshold: float,
-) -> StoredBits:
-    """Write each bit to one cell per plane, age, read, and decide by the mean over the planes."""
-    bits = unpack(words)
-    x = np.where(bits, np.float32(x_one), np.float32(x_zero)).astype(np.float64)
-    total = np.zeros(len(bits))
-    for plane in range(planes):
-        start = first + plane * plane_stride
-        total += cells.program_age_read(device, time, key, write_event, purpose, read_event, start, x)
-    mean = total / planes
-    got = mean >= np.float64(np.float32(threshold))
-    return StoredBits(pack(got), int(np.count_nonzero(got != bits)), mean)
 
 
 def parity(words: U64 | U8) -> U8:

@@ -157,25 +157,6 @@ class DeviceCases:
         _core.program_and_verify(self.core, self.core_pulse, KEY, EVENT, first, x, out, pulses, failed, threads)
         return out, pulses, failed
 
-    def store_bits(self, first: int, count: int, threads: int) -> Outputs:
-        return (self.store_words(first, samples.words(first, count), 2, threads)[0],)
-
-    def store_words(
-        self, first: int, words: npt.NDArray[np.uint64], planes: int, threads: int
-    ) -> tuple[npt.NDArray[np.uint64], int]:
-        """`store_bits` on given words: the words read back, and the number of wrong bits that the kernel reports."""
-        out = blank(len(words), np.uint64)
-        errors = _core.store_bits(
-            self.core, self.core_time, KEY, EVENT, philox.READ, READ_EVENT, first, STRIDE, planes, words,
-            0.2, 0.7, self.threshold, out, threads,
-        )  # fmt: skip
-        return out, errors
-
-    @property
-    def threshold(self) -> float:
-        """Half-way between the two mean states: some bits are read wrong, most are not."""
-        return float(self.device.response(np.array([0.2, 0.7])).mean())
-
     def expect(self, stage: str, first: int, count: int) -> Expected:
         """What the oracle says of one stage."""
         d, t = self.device, self.time
@@ -212,7 +193,6 @@ class DeviceCases:
         return [
             *(Case(f"{stage}-{self.name}", run, partial(self.expect, stage)) for stage, run in runs.items()),
             Case(f"program_and_verify-{self.name}", self.program_and_verify, None),
-            Case(f"store_bits-{self.name}", self.store_bits, None, cells=bits.WORD),
         ]
 
 

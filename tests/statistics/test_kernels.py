@@ -380,10 +380,12 @@ def test_raw_bit_error_rate_of_stored_bits(planes: int) -> None:
     False alarms: 3 comparisons, 8e-12. Smallest effects: 1.3 % of the rate of one plane, 2.6 % of two, 9.3 % of four.
     """
     device = bridge.device(replace(STILL, write_std=constant(0.8), read_std=constant(0.6)))
-    words = samples.words(0, 1 << 16)
-    out = np.empty_like(words)
-    errors = _core.store_bits(
-        device, bridge.time(cells.ReadTime()), KEY, 0, philox.READ, 0, 0, 1 << 23, planes, words, 0.4, 0.52, 11.5, out
-    )
-    n, p = 64 * words.size, float(special.ndtr(-1.5 * np.sqrt(planes)))
+    words, bits = samples.words(0, 1 << 16).view(np.uint8), np.arange(2, dtype=np.uint8)
+    # Two levels: the second bin begins at 11.5.
+    errors = _core.store_levels(
+        device, None, bridge.time(cells.ReadTime()), KEY, 0, philox.READ, 0, 0, 1 << 23, planes, words, 1 << 10,
+        np.array([0.4, 0.52], np.float32), bits, 1, 10.5, 1.0, np.zeros(0, np.uint8), 2, 1, bits,
+        np.array([8, -8], np.int8), False, np.empty_like(words),
+    )  # fmt: skip
+    n, p = 8 * words.size, float(special.ndtr(-1.5 * np.sqrt(planes)))
     assert abs(errors - n * p) < Z * np.sqrt(n * p * (1 - p))

@@ -125,42 +125,6 @@ def test_moments_agree_with_simulation(device, at):
         assert reads.std() == pytest.approx(float(std), rel=0.02, abs=2e-4 * scale), x
 
 
-@pytest.mark.parametrize("snr_db", [6.0, 9.0])
-@pytest.mark.parametrize("cells", [1, 3])
-def test_level_errors_agree_with_closed_form_and_simulation(snr_db, cells):
-    """Two levels of white noise: P = Q(range sqrt(n) / (2 sigma)); simulated on 640,000 bits within 6 sigma."""
-    from scipy.special import ndtr
-
-    from memristore import _core
-    from memristore.devices.tails import level_errors
-
-    d = ms.devices.get(f"awgn/{snr_db}")
-    sigma = float(d.write(0.0))
-    threshold, error = level_errors(d, 0.0, 0.0, 1.0, cells)
-    wanted = float(ndtr(-0.5 * np.sqrt(cells) / sigma))
-    assert error == pytest.approx(wanted, rel=0.03)
-    words = np.random.default_rng(0).integers(0, 2**63, 10_000, dtype=np.uint64)
-    out = np.empty_like(words)
-    wrong = _core.store_bits(
-        d.core(),
-        d.read_time(0.0),
-        1,
-        0,
-        _core.PURPOSES["read"],
-        0,
-        0,
-        words.size * 64,
-        cells,
-        words,
-        0.0,
-        1.0,
-        threshold,
-        out,
-    )
-    expected = wanted * words.size * 64
-    assert abs(wrong - expected) < 6 * np.sqrt(expected) + 0.03 * expected
-
-
 @pytest.mark.parametrize(
     ("name", "volt", "first", "span", "mean", "write", "cell"),
     [

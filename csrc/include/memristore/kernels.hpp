@@ -65,8 +65,6 @@ struct KernelTable {
                            std::uint8_t* flags);
   void (*merge)(const std::uint8_t* flags, std::size_t n, const float* small, std::size_t smalls, const float* large,
                 std::size_t larges, float* out);
-  void (*expand_bits)(const std::uint64_t* words, std::size_t n, float zero, float one, float* out);
-  void (*pack_bits)(const float* values, std::size_t n, float scale, float threshold, std::uint64_t* words);
   void (*level_errors)(const LevelModel& model, Cells weights, std::uint32_t event, const std::uint8_t* in,
                        std::uint8_t* out);
   // Decodes scratch.sums in place; returns the iterations that it took, or -1 where a check still fails after the last.
@@ -78,17 +76,6 @@ struct KernelTable {
   Extremes (*extremes)(const float* values, std::size_t n);
   void (*shape_masses)(const double* powers, std::size_t rows, std::size_t points, const double* scales,
                        std::size_t widths, double* out);
-};
-
-// How 64-bit words live on single-level cells: bit j of plane p is cell first + p * stride + j.
-struct BitCells {
-  std::uint64_t key;
-  std::uint64_t first;
-  std::uint64_t stride;
-  std::uint32_t planes;
-  float x_zero;
-  float x_one;
-  float threshold;
 };
 
 // A decoding table: values at equally spaced soft reads from x0 on.
@@ -103,11 +90,6 @@ struct DecodeTable {
 // age_and_read, then lookup of what was read: bit for bit the two one after the other.
 void age_read_decode(const KernelTable& kernels, const Device& device, const ReadTime& time, Cells cells, Draw draw,
                      const float* programmed, const DecodeTable& table, float* out);
-
-// Programs, ages and reads `n` words; returns the number of bits that differ. Built on `kernels`.
-std::uint64_t store_bits(const KernelTable& kernels, const Device& device, const ReadTime& time, const BitCells& cells,
-                         std::uint32_t write_event, Draw draw, const std::uint64_t* words, std::size_t n,
-                         std::uint64_t* out);
 
 // Ones among the first n bits, least significant bit of each byte first.
 std::size_t ones(const std::uint8_t* bits, std::size_t n);

@@ -270,35 +270,3 @@ def read_masses(device: Device, x: F64, at: float, copies: int = 1) -> tuple[F64
     """
     kernel = read_kernel(device, at, BINS if copies == 1 else BINS_OF_MEANS)
     return kernel.mean_edges(copies), kernel.of_means(kernel.with_stuck(kernel.of_targets(x)), copies)
-
-
-@functools.lru_cache(maxsize=512)
-def level_errors(device: Device, at: float, x_zero: float, x_one: float, cells: int) -> tuple[float, float]:
-    """Best threshold between two levels, and the raw bit error rate it gives.
-
-    Parameters
-    ----------
-    device : Device
-    at : float
-        Seconds after programming.
-    x_zero, x_one : float
-        Targets of the two levels; x_one has the higher mean state.
-    cells : int
-        Reads averaged for one bit.
-
-    Returns
-    -------
-    threshold, error : float
-        State above which the mean read is taken as 1; mean of the two probabilities of error. Stuck cells are not part
-        of it.
-    """
-    kernel = read_kernel(device, at, BINS if cells == 1 else BINS_OF_MEANS)
-    masses = kernel.of_means(kernel.of_targets(np.array([x_zero, x_one])), cells)
-    above_zero = np.cumsum(masses[0][::-1])[::-1][1:]
-    below_one = np.cumsum(masses[1])[:-1]
-    errors = 0.5 * (above_zero + below_one)
-    least = float(errors.min())
-    # Where many thresholds are alike (noiseless devices), the middle one.
-    alike = np.flatnonzero(errors <= least * (1 + 1e-9) + 1e-300)
-    k = int(alike[alike.size // 2])
-    return float(kernel.mean_edges(cells)[k + 1]), least
