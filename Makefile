@@ -14,7 +14,7 @@ CXX_FILES = $(shell find csrc tests/native -name '*.cpp' -o -name '*.hpp')
 SOURCES := CMakeLists.txt $(shell find csrc python -type f -not -name '*.pyc' -not -name '*.so')
 # Folders too: their date changes when a file is removed.
 FOLDERS := $(shell find csrc python -type d -not -name __pycache__)
-BENCHES := $(wildcard bench/kernels.py bench/chain.py bench/smoke.py)
+BENCHES := $(wildcard bench/kernels.py bench/codes.py bench/chain.py bench/smoke.py)
 # The build's own needs, from pyproject.toml. They live in the environment so that builds are incremental: with pip's
 # build isolation every build would be a full one.
 BUILD_NEEDS := $(shell sed -n '/^requires = /{s/[^[]*\[//;s/\].*//;s/,/ /g;p;}' pyproject.toml) cmake ninja

@@ -215,14 +215,14 @@ def curve_table(curve: list[dict[str, Any]]) -> Table:
 
 def cells_table(rows: list[dict[str, Any]]) -> Table:
     """Net bits per cell."""
-    table = Table("device", "block error", "family", "levels", "raw error", "information", "code", "net bits", "share")
+    heads = ("device", "at", "block error", "family", "levels", "raw error", "bits", "rate", "net bits", "capacity", "")
+    table = Table(*heads, title="Net bits per cell and share of capacity")
     for row in rows:
-        head = f"{row['device']}, {row['at']}", f"{row['block_error']:g}", row["family"], str(row["levels"])
-        channel = f"{row['raw_error']:.3g}", f"{row['information']:.4f}"
-        code = f"{row['code']['type']}, {row['n']:,} bits, rate {row['rate']:.4f}" + ("" if row["met"] else " MISSED")
-        bits = f"{row['net_bits_per_cell']:.3f} of {row['capacity']:.3f}"
-        table.add_row(*head, *channel, code, bits, f"{row['share']:.1%}")
-    table.title = "Net bits per cell and share of capacity"
+        head = row["device"], row["at"], f"{row['block_error']:g}" + ("" if row["met"] else " missed"), row["family"]
+        code = str(row["levels"]), f"{row['raw_error']:.3g}", f"{row['n']:,}", f"{row['rate']:.4f}"
+        table.add_row(
+            *head, *code, *(f"{row[k]:.3f}" for k in ("net_bits_per_cell", "capacity")), f"{row['share']:.1%}"
+        )
     return table
 
 
