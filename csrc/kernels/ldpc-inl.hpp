@@ -13,8 +13,10 @@ namespace {
 using memristore::LdpcCode;
 using memristore::LdpcScratch;
 
-// Messages are kept below what a sum can lose to saturation, so that a saturated sum does no harm.
+// Sums saturate at 127, so messages are limited: a column with many of them would forget what the channel said. A run of
+// wrong bits of the accumulator is held down from its two ends only, and needs all that these can say.
 constexpr std::uint8_t kLdpcLoudest = 31;
+constexpr std::uint8_t kLdpcLoudestOfTwo = 63;
 
 // Magnitudes, 0 to 128. The three terms are found side by side: a row is a chain of these.
 inline B box_plus(B a, B b) { return min(a, b) + soft_step(a + b) - soft_step(max(a, b) - min(a, b)); }
@@ -54,20 +56,17 @@ void ldpc_checks(const LdpcCode& code, const LdpcScratch& scratch, std::uint32_t
       least[g] = min(least[g], size);
     }
   }
-  const B loudest = bytes(kLdpcLoudest);
   B all[kGroups];
-  for (int g = 0; g < kGroups; ++g) {
-    all[g] = min(box_plus(rest[g], least[g]), loudest);
-    rest[g] = min(rest[g], loudest);
-  }
+  for (int g = 0; g < kGroups; ++g) all[g] = box_plus(rest[g], least[g]);
   // Backwards, so that the columns of highest degree are stored long before the next row wants them.
   for (std::uint32_t k = degree; k-- > 0;) {
     const std::uint32_t e = first + k;
     std::int8_t* const column = sums + code.column[e] * stride;
     std::int8_t* const said = scratch.messages + std::size_t{e} * code.z + i;
+    const B most = bytes(code.column[e] > code.columns - code.rows ? kLdpcLoudestOfTwo : kLdpcLoudest);
     for (int g = 0; g < kGroups; ++g) {
       const B value = heard[k][g];
-      const B size = select_equal(magnitude(value), least[g], rest[g], all[g]);
+      const B size = min(select_equal(magnitude(value), least[g], rest[g], all[g]), most);
       const B message = negate_if(sign[g] ^ value, size);
       const B sum = add_saturated(value, message);
       store(said + g * kLanes, message);

@@ -12,7 +12,7 @@ U8 = npt.NDArray[np.uint8]
 I8 = npt.NDArray[np.int8]
 I32 = npt.NDArray[np.int32]
 
-LOUDEST, DITHER = 31, 5
+LOUDEST, LOUDEST_OF_TWO, DITHER = 31, 63, 5
 #: f(x) = round(4 ln(1 + exp(-x / 4))): what box-plus adds and takes off, in steps of a quarter nat.
 STEP = np.array([round(4 * math.log1p(math.exp(-x / 4))) for x in range(257)])
 
@@ -81,11 +81,11 @@ def check_row(base: Base, row: int, sums: npt.NDArray[np.int64], said: list[npt.
     for value in heard:
         rest = box_plus(rest, np.maximum(least, abs(value)))
         least = np.minimum(least, abs(value))
-    together = np.minimum(box_plus(rest, least), LOUDEST)
-    rest = np.minimum(rest, LOUDEST)
+    together = box_plus(rest, least)
     odd = sum((value < 0).astype(int) for value in heard) % 2
     for k, (place, value) in enumerate(zip(places, heard, strict=True)):
-        size = np.where(abs(value) == least, rest, together)
+        two = base.rows[row][k][0] > base.columns - len(base.rows)
+        size = np.minimum(np.where(abs(value) == least, rest, together), LOUDEST_OF_TWO if two else LOUDEST)
         said[k] = np.where(odd ^ (value < 0), -size, size)
         sums[place] = np.clip(value + said[k], -128, 127)
 

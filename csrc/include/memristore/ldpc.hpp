@@ -39,8 +39,8 @@ void ldpc_encode(const LdpcCode& code, const std::uint8_t* data, std::size_t dat
 inline std::size_t ldpc_work(const LdpcCode& code) { return code.columns * std::size_t{code.z / 64}; }
 
 // Fills scratch.sums from data_bits + rows * z log-likelihood ratios of the channel, 8 steps per nat. Attempts after the
-// first (0) see them disturbed by up to kLdpcDither steps, each in its own way: a decoder that is caught between two code
-// words then often finds out.
+// first (0) see them disturbed by up to kLdpcDither steps, each in its own way, and mostly weakened: a decoder that is
+// caught between two code words, or in sums that are full, then often finds out.
 inline constexpr int kLdpcDither = 5;
 void ldpc_load(const LdpcCode& code, const std::int8_t* llr, std::size_t data_bits, std::uint32_t attempt,
                const LdpcScratch& scratch);

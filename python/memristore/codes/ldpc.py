@@ -136,9 +136,9 @@ class Ldpc(BitCode):
     they lose ten times as many.
 
     Below `measured_floor` the law is an extrapolation, and an optimistic one for short codes: at rate 1/2 a few blocks
-    in a million are lost 1.9 dB from capacity, where it says 1e-8 (detected, all of them). Long codes showed no such
-    floor in the few thousand blocks simulated. A shortened code is taken to be no better than the whole one, which is
-    cautious. Lost blocks are detected, but for the rare one that is closer to another code word.
+    in a million are lost 1.9 dB from capacity, where it says 1e-8 (detected, all of them). Long codes of rate 1/2 lost
+    none of 16,000 blocks 0.7 and 0.85 dB from capacity. A shortened code is taken to be no better than the whole one,
+    which is cautious. Lost blocks are detected, but for the rare one that is closer to another code word.
     """
 
     name: ClassVar[str] = "ldpc"
