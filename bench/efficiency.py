@@ -10,9 +10,9 @@ cells per value come closest to the number wanted is shown, none where all are f
 
 Where bits may come back wrong, the distortion is the measured one plus what is to be expected of that: the chance that
 a block of entropy-coded values is hit, times the variance. Digital rows say what stands between them and 1.0, as
-factors: source coding (R(D) over bits written), levels (information of the cells' levels over capacity), code (its rate
-over that information), rest (padding, shortened words, reference cells). Analog rows: the share of all cells that hold
-values, then bits and what protects them, then reference cells.
+factors: source coding (R(D) over bits written), block errors (what is to be expected of them), levels (information of
+the cells' levels over capacity), code (its rate over that information), rest (padding, shortened words, reference
+cells). Analog rows: the share of all cells that hold values, then bits and what protects them, then reference cells.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def measure(name: str, point: Point, spec: ms.StorageSpec, seed: int = 1) -> dic
         information = found.channel.information / found.cells_per_coded_bit
         written = payload / point.n
         factors = {
-            "source coding": row["efficiency"] * cells * point.capacity / written,
+            "source coding": used(sdr_db(read)) * cells * point.capacity / written,
+            "block errors": used(here) / used(sdr_db(read)),
             "levels": information / point.capacity,
             "code": found.net_bits_per_cell / information,
         }

@@ -36,8 +36,8 @@ def planes_alone(values: F32, planes: int, spec: StorageSpec, *, threads: int = 
 def predicted_error(values: F32, spec: StorageSpec, code: AnalogCode, *, most: int = _MOST, threads: int = 0) -> float:
     """Mean squared error per value, values of shape (n,), stored with `code` and read at the end of the retention time.
 
-    Found by storing a sample of at most `most` values in an array of its own, so it holds for every code, mapper, decoder and device alike. The
-    same arguments give the same number.
+    Found by storing a sample of at most `most` values in an array of its own, so it holds for every code, mapper,
+    decoder and device alike. The same arguments give the same number.
     """
     if values.size == 0:
         return 0.0

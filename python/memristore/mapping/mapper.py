@@ -144,7 +144,10 @@ class Mapper(Configurable):
 
     @property
     def plain(self) -> Mapper:
-        """Mapper by whose predicted errors thresholds are chosen: this one, or a simpler one that judges alike."""
+        """Mapper for thresholds and for planes that another plane follows: this one, or a simpler one.
+
+        Its windows and predicted errors hold for this mapper too.
+        """
         return self
 
     def targets(self, values: F32, params: PlaneParams, device: Device, threads: int = 0) -> list[F32]:
