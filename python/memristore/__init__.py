@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from memristore.evaluate import Comparison, Evaluation, evaluate
     from memristore.ledger import Ledger
-    from memristore.mapping import Differential, Levels, Linear
+    from memristore.mapping import Companded, Differential, Levels, Linear
     from memristore.protect import AdaptiveRange, Entropy, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
     from memristore.sizing import BitFormat, sized_for
@@ -39,6 +39,7 @@ _HOMES: Final[dict[str, str]] = {
     "BitChannel": "channel",
     "BitFormat": "sizing",
     "CellArray": "array",
+    "Companded": "mapping",
     "Comparison": "evaluate",
     "DataError": "errors",
     "Densest": "codes",
@@ -91,6 +92,7 @@ __all__ = [
     "BitChannel",
     "BitFormat",
     "CellArray",
+    "Companded",
     "Comparison",
     "DataError",
     "Densest",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -150,11 +150,14 @@ class Fitted:
     def to(cls, spec: StorageSpec, values: F32, averaged: int, followed: bool, threads: int = 0) -> Fitted:
         """Choose the window."""
         channel, decoder, cost = channel_at(spec.cell, spec.write, spec.retention_seconds), spec.decoder, 1.0
+        mapper = spec.mapper
         if followed:
+            # Curves leave large remainders of rare values, which widen the next window.
+            mapper = mapper.plain
             device = spec.cell
             steady = not (device.drifts or device.read or device.relaxation)
             channel, decoder, cost = verify_channel(spec), "inverse", FOLLOWED_CLIP_COST if steady else 1.0
-        params = spec.mapper.window(values, channel, averaged, decoder, cost, threads)
+        params = mapper.window(values, channel, averaged, decoder, cost, threads)
         return cls(values, averaged, followed, params)
 
 
@@ -176,6 +179,8 @@ class Writer:
         Whether values written may be overwritten with the states of their cells.
     fitted : Fitted, optional
         Window of the first write, where it has been chosen already.
+    alone : callable, optional
+        Chooses how many planes stand alone, from values and the number of planes; by default all do.
     threads : int
     """
 
@@ -189,6 +194,7 @@ class Writer:
         cell_bytes: int = 4,
         overwrite: bool = False,
         fitted: Fitted | None = None,
+        alone: Callable[[F32, int], int] | None = None,
         threads: int = 0,
     ) -> None:
         self.spec = spec
@@ -202,15 +208,20 @@ class Writer:
         self.pulses_total = 0
         self.failed_total = 0
         self.fitted = fitted
+        self._alone = alone
         self._verify_at = verify_time(spec)
         self._averaged = 1
+
+    def alone(self, values: F32, planes: int) -> int:
+        """Choose how many planes stand alone."""
+        return planes - 1 if self._alone is None or planes == 1 else self._alone(values, planes)
 
     def write(self, values: F32, *, averaged: int = 1, followed: bool = False) -> None:
         """Fit a window and program the next plane(s)."""
         known = None if self.params else self.fitted
         if known is None or not (known.values is values and (known.averaged, known.followed) == (averaged, followed)):
             known = Fitted.to(self.spec, values, averaged, followed, self.threads)
-        params = known.params
+        params = replace(known.params, followed=followed)
         self.params.append(params)
         self._averaged = averaged
         if params.constant:
@@ -325,7 +336,7 @@ class Reader:
         self.block = block
         self.params = params
         self.code = code
-        self.parts = list(code.parts())
+        self.parts = list(code.layout(len(params)))
         self.at = at
         self.event = event
         self.believed = believed
@@ -340,6 +351,11 @@ class Reader:
         self._out = spare[spare.size - n :] if len(self.parts) == 1 else None
         values = self.code.decode(self) if n else spare[:0]
         return AnalogStream(name, values, spare=spare if values is self._out else values)
+
+    @property
+    def writes(self) -> int:
+        """Writes of the stream."""
+        return len(self.parts)
 
     def _decode(self, part: int, decoder: str) -> F32:
         params = self.params[part]

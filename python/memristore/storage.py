@@ -17,7 +17,7 @@ from memristore.bit_cells import FIRST_CELL, FIRST_IN_PLACE, BitCells
 from memristore.codes import AnalogCode, BitCode, InPlace
 from memristore.errors import SpecError
 from memristore.ledger import planes_stream
-from memristore.menu import menu
+from memristore.menu import menu, planes_alone
 from memristore.planes import CellBlock, Fitted, Writer, each_stream, stride_of
 from memristore.rng import key as make_key
 from memristore.spec import StorageSpec
@@ -38,7 +38,7 @@ def _distortion(spec: StorageSpec, code: AnalogCode) -> Callable[[F32], float]:
         if sample.size == 0:
             return 0.0
         # Judged by the inverted mean whatever the decoder: thresholds come out alike, much faster.
-        return spec.mapper.distortion(sample, channel, averaged, "inverse")
+        return spec.mapper.plain.distortion(sample, channel, averaged, "inverse")
 
     return predict
 
@@ -79,7 +79,7 @@ class _Job:
         self.block = CellBlock(first, self.size, [])
         self.writer = Writer(
             spec, key, self.block, keep=trace, cell_bytes=cell_bytes, overwrite=self.overwrite, fitted=self.fitted,
-            threads=threads,
+            alone=lambda values, planes: planes_alone(values, planes, spec, threads=threads), threads=threads,
         )  # fmt: skip
         if self.values is not None and self.size:
             self.code.encode(self.values, self.writer)

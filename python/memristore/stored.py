@@ -278,8 +278,9 @@ class StoredModel:
         out = []
         for name in names:
             stream = self.streams[name]
+            params = PlaneParams.unpack(sides.pop(planes_stream(name)).data.tobytes())
             reader = Reader(
-                self.spec, self.key, stream.block, _unpack(sides.pop(planes_stream(name))), stream.code,
+                self.spec, self.key, stream.block, params, stream.code,
                 at=at, event=event, believed=believed, purpose=READ, threads=threads,
             )  # fmt: skip
             out.append(reader.stream(name, entry.size if name == largest else 0))
@@ -391,9 +392,3 @@ class StoredModel:
         from memristore.cell_file import load
 
         return load(path)
-
-
-def _unpack(side: BitStream) -> list[PlaneParams]:
-    raw = side.data.tobytes()
-    size = PlaneParams.BYTES
-    return [PlaneParams.from_bytes(raw[i : i + size]) for i in range(0, len(raw), size)]

@@ -361,7 +361,7 @@ def state_dicts(draw):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(state_dicts(), st.sampled_from([(), (ms.Sign(),), (ms.Sparsity(when="always"), ms.Sign(), ms.AdaptiveRange())]),
        st.sampled_from([ms.Uncoded(), ms.Repetition(planes=2), ms.Residual(planes=2)]),
-       st.sampled_from([ms.Linear(), ms.Linear(clip=None), ms.Differential()]))  # fmt: skip
+       st.sampled_from([ms.Linear(), ms.Linear(clip=None), ms.Companded(), ms.Differential()]))  # fmt: skip
 def test_any_state_dict_survives_ideal_cells(state, protect, code, mapper):
     spec = ms.StorageSpec(device="ideal", protect=protect, code=code, mapper=mapper)
     read = ms.store(state, spec, seed=0).load(at="1 year")

@@ -30,12 +30,22 @@ class PlaneWriter(Protocol):
         `averaged` planes hold the same symbols. `followed` says that later planes will hold what these leave over.
         """
 
+    def alone(self, values: F32, planes: int) -> int:
+        """Return how many of `planes` planes should each be followed by one that holds what it leaves over.
+
+        The others repeat what is left then. By the error predicted for the values at the end of the retention time.
+        """
+
     def recover(self) -> F32:
         """Return the unbiased estimate of the values just written, from a verify read of their cells."""
 
 
 class PlaneReader(Protocol):
     """What a decoder may do with cells, at one age and read event."""
+
+    @property
+    def writes(self) -> int:
+        """Writes that the side information tells of, at least 1."""
 
     def estimate(self, part: int) -> F32:
         """Return the best estimate of the values of the `part`-th write."""
@@ -58,8 +68,12 @@ class AnalogCode(Configurable):
         raise NotImplementedError
 
     def parts(self) -> Sequence[int]:
-        """Planes of each write, in order; they add up to `planes`."""
+        """Planes of each write, in order, unless the writer chooses others; they add up to `planes`."""
         raise NotImplementedError
+
+    def layout(self, writes: int) -> Sequence[int]:
+        """Planes of each write of a stream whose side information tells of so many writes."""
+        return self.parts()
 
     def with_planes(self: _Code, planes: int) -> _Code:
         """Return the same code with another number of planes."""

@@ -1,4 +1,4 @@
-"""Each further plane stores what the verify read of the earlier ones left over."""
+"""Each further plane stores what the verify read of the earlier ones left over, as long as that helps."""
 
 from __future__ import annotations
 
@@ -18,33 +18,49 @@ class Residual(AnalogCode):
     ----------
     planes : int
         At least 1.
+    alone : int, optional
+        Planes that are followed by one for the remaining error; the others repeat what is left then, and their reads
+        are averaged. By default as many, for each stream, as give the least predicted error.
 
     Notes
     -----
     Errors fixed at the write cancel, those made at read time do not, so the gain over repetition shrinks as the share
-    of read-time noise grows; averaging is better above a share of about 0.3.
+    of read-time noise grows; averaging is better above a share of about 0.3. How many planes stand alone costs a bit
+    of side information per write.
     """
 
     name: ClassVar[str] = "residual"
     planes: int = 2
+    alone: int | None = None
 
     def __post_init__(self) -> None:
         check_number(self.name, "planes", self.planes, 1, 16, integer=True)
+        if self.alone is not None:
+            check_number(self.name, "alone", self.alone, 0, self.planes - 1, integer=True)
 
     def encode(self, values: F32, cells: PlaneWriter) -> None:
         left = values
-        for plane in range(self.planes):
-            cells.write(left, followed=plane + 1 < self.planes)
-            if plane + 1 < self.planes:
-                left = left - cells.recover()
+        alone = cells.alone(values, self.planes) if self.alone is None else self.alone
+        for _ in range(alone):
+            cells.write(left, followed=True)
+            left = left - cells.recover()
+        cells.write(left, averaged=self.planes - alone)
 
     def decode(self, cells: PlaneReader) -> F32:
         # Earlier planes must be read as the encoder read them, without shrinking towards the prior: what the prior
         # would take off is not in the later planes. The last plane's error is nobody's reference, so it is estimated.
-        total = cells.estimate(self.planes - 1)
-        for plane in range(self.planes - 1):
-            total = total + cells.recover(plane)
+        last = cells.writes - 1
+        total = cells.estimate(last)
+        for part in range(last):
+            total = total + cells.recover(part)
         return total
 
     def parts(self) -> Sequence[int]:
-        return (1,) * self.planes
+        return self.layout(self.planes if self.alone is None else self.alone + 1)
+
+    def layout(self, writes: int) -> Sequence[int]:
+        alone = min(max(writes, 1), self.planes) - 1
+        return (*(1,) * alone, self.planes - alone)
+
+    def with_planes(self, planes: int) -> Residual:
+        return Residual(planes=planes, alone=None if self.alone is None else min(self.alone, planes - 1))

@@ -1,5 +1,6 @@
 """Mappers: symbol to target state of a cell, and read state to soft value."""
 
+from memristore.mapping.companded import Companded
 from memristore.mapping.density import Density
 from memristore.mapping.differential import Differential
 from memristore.mapping.level_labels import GROUPS as LEVEL_GROUPS
@@ -12,6 +13,7 @@ mappers = Registry("memristore.mapping", Mapper)
 
 __all__ = [
     "LEVEL_GROUPS",
+    "Companded",
     "Density",
     "Differential",
     "LevelDesign",

@@ -12,13 +12,15 @@ from memristore import _core
 
 F64 = npt.NDArray[np.float64]
 
-# Scale over window width, 6 bits, and shape, 4 bits; then one bit for each edge at which values were clipped.
+# Scale over window width, 6 bits, and shape, 4 bits; then one bit for each edge at which values were clipped, and three
+# for the number of a curve.
 _WIDTHS: Final[F64] = np.geomspace(0.01, 8.0, 64)
 _SHAPES: Final[F64] = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.4, 3.0, 4.0, 8.0])
 # width^-shape, by shape and width.
 _SCALES: Final[F64] = np.power(_WIDTHS, -_SHAPES[:, None])
 _LOWER: Final[int] = 1 << 10
 _UPPER: Final[int] = 1 << 11
+_CURVE_SHIFT: Final[int] = 12
 #: Any code with this bit means a flat prior.
 _FLAT: Final[int] = 1 << 15
 #: Centre code of a density centred on the value zero, wherever the window lies.
@@ -39,12 +41,38 @@ class Density:
     centre : int
         0..254: position in the window in steps of 1/254; 255: the value zero.
     code : int
-        16 bits: scale index (6), shape index (4), values clipped at the lower edge, at the upper edge, 3 bits unused,
-        flat.
+        16 bits: scale index (6), shape index (4), values clipped at the lower edge, at the upper edge, curve (3), flat.
     """
 
     centre: int = _AT_ZERO
     code: int = _FLAT
+
+    @property
+    def curve(self) -> int:
+        """Number of the curve by which a mapper places values, 0..7; it is no part of the prior."""
+        return self.code >> _CURVE_SHIFT & 7
+
+    def middle(self, lo: float, hi: float) -> float:
+        """Value that the density is centred on."""
+        return lo + (hi - lo) * _centre(self.centre, lo, hi)
+
+    def with_curve(self, curve: int) -> Density:
+        """Return the same prior with another curve, 0..7."""
+        return Density(self.centre, self.code & ~(7 << _CURVE_SHIFT) | curve << _CURVE_SHIFT)
+
+    def energy(self, position: F64, lo: float, hi: float) -> F64:
+        """Negative logarithm of the density at window positions, but for a constant; 0 of a flat one."""
+        if self.code & _FLAT or hi <= lo:
+            return np.zeros(position.shape)
+        width, shape = _WIDTHS[self.code & 63], _SHAPES[(self.code >> 6) & 15]
+        found: F64 = np.power(np.abs(position - _centre(self.centre, lo, hi)) / width, shape)
+        return found
+
+    def normalised(self, lo: float, hi: float) -> tuple[float, float, Density]:
+        """Edges of a window of width 1, and the density in it, that give the same :meth:`energy` and curve."""
+        start = lo / (hi - lo) if self.centre == _AT_ZERO and not self.code & _FLAT else 0.0
+        code = self.code & ~(_LOWER | _UPPER)
+        return start, start + 1.0, Density(self.centre, code)
 
     def masses(self, points: int, lo: float, hi: float) -> tuple[F64, F64]:
         """Probability masses at equally spaced window positions, and their first moments.
@@ -69,9 +97,8 @@ class Density:
         below = _TAIL * (points - 1) if self.code & _LOWER else 0
         above = _TAIL * (points - 1) if self.code & _UPPER else 0
         grid = np.arange(-below, points + above) * step
-        width, shape = _WIDTHS[self.code & 63], _SHAPES[(self.code >> 6) & 15]
-        energy = -np.power(np.abs(grid - _centre(self.centre, lo, hi)) / width, shape)
-        weight = np.exp(energy - energy.max())
+        energy = self.energy(grid, lo, hi)
+        weight = np.exp(energy.min() - energy)
         moment = weight * grid
         mass, first = weight[below : below + points].copy(), moment[below : below + points].copy()
         mass[0] += weight[:below].sum()

@@ -33,8 +33,8 @@ SAMPLE: Final[int] = 32768
 _GRAIN: Final[float] = 2.0**-20
 # Windows narrower than this are constants: the kernels' float32 cannot hold the inverse of their width.
 _NARROWEST: Final[float] = 1e-36
-# Knots and positions of the window search.
-_COARSE: Final[tuple[int, int]] = (257, 129)
+#: Knots and positions of the window search.
+COARSE: Final[tuple[int, int]] = (257, 129)
 _NO_DENSITY: Final[F64] = np.empty(0)
 
 
@@ -50,11 +50,14 @@ class PlaneParams:
         Values from lower to upper edge; a bfloat16 number. 0 for a constant stream, which needs no cells.
     density : Density
         The prior of the values in the window.
+    followed : bool
+        Whether the stream has another write, with parameters of its own. Takes the sign bit of the width.
     """
 
     lo: float
     width: float
     density: Density
+    followed: bool = False
 
     BYTES: ClassVar[int] = 9
 
@@ -69,9 +72,9 @@ class PlaneParams:
         return self.width == 0.0
 
     def to_bytes(self) -> bytes:
-        """Pack: float32 lo, bfloat16 width, centre (8 bits), shape code (16 bits)."""
+        """Pack: float32 lo, bfloat16 width with the sign for `followed`, centre (8 bits), shape code (16 bits)."""
         edges = np.array([self.lo, self.width], dtype="<f4")
-        width = (edges[1:].view("<u4") >> 16).astype("<u2")
+        width = (edges[1:].view("<u4") >> 16).astype("<u2") | np.uint16(0x8000 if self.followed else 0)
         shape = bytes([self.density.centre, self.density.code & 255, self.density.code >> 8])
         return edges[:1].tobytes() + width.tobytes() + shape
 
@@ -79,10 +82,19 @@ class PlaneParams:
     def from_bytes(cls, data: bytes) -> PlaneParams:
         """Unpack; any nine bytes give valid parameters, since bit errors happen."""
         lo = float(np.frombuffer(data[:4], dtype="<f4")[0])
-        width = float((np.frombuffer(data[4:6], dtype="<u2").astype("<u4") << 16).view("<f4")[0])
+        signed = np.frombuffer(data[4:6], dtype="<u2").astype("<u4") << 16
+        width, followed = float(np.abs(signed.view("<f4")[0])), bool(signed[0] >> 31)
         if not (math.isfinite(lo) and math.isfinite(width) and width >= _NARROWEST):
-            return cls(lo if math.isfinite(lo) else 0.0, 0.0, Density())
-        return cls(lo, width, Density(data[6], data[7] + 256 * data[8]))
+            return cls(lo if math.isfinite(lo) else 0.0, 0.0, Density(), followed)
+        return cls(lo, width, Density(data[6], data[7] + 256 * data[8]), followed)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> list[PlaneParams]:
+        """Unpack the parameters of all writes of a stream, up to the one that no other follows."""
+        found: list[PlaneParams] = []
+        while (not found or found[-1].followed) and len(data) >= (len(found) + 1) * cls.BYTES:
+            found.append(cls.from_bytes(data[len(found) * cls.BYTES :]))
+        return found
 
     @classmethod
     def around(cls, lo: float, hi: float) -> PlaneParams:
@@ -95,6 +107,10 @@ class PlaneParams:
             return cls(float(np.float32(0.5 * lo + 0.5 * hi)), 0.0, Density())
         bits = (width.view(np.uint32) + np.uint32(0xFFFF)) & np.uint32(0xFFFF0000)
         return cls(float(edge), float(bits.view(np.float32)[0]), Density())
+
+
+#: The window [0, 1] with a flat prior.
+UNIT: Final = PlaneParams(0.0, 1.0, Density())
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +142,14 @@ class Mapper(Configurable):
     #: ``"auto"``, None for the extreme values, or a multiple of the standard deviation.
     clip: float | str | None
 
+    @property
+    def plain(self) -> Mapper:
+        """Mapper for thresholds and for planes that another plane follows: this one, or a simpler one.
+
+        Its windows and predicted errors hold for this mapper too.
+        """
+        return self
+
     def targets(self, values: F32, params: PlaneParams, device: Device, threads: int = 0) -> list[F32]:
         """Return one array of targets x, shape (n,), for each cell of a symbol."""
         raise NotImplementedError
@@ -137,6 +161,10 @@ class Mapper(Configurable):
     def response(self, position: F64, params: PlaneParams, channel: Channel) -> tuple[F64, F64]:
         """Mean and spread of the soft value at window positions, shape (k,)."""
         raise NotImplementedError
+
+    def form(self, params: PlaneParams) -> PlaneParams:
+        """Return what the response depends on: parameters that are equal wherever responses are."""
+        return UNIT
 
     def frame(self, lo: float, hi: float) -> PlaneParams:
         """Round window edges to what side information holds."""
@@ -159,8 +187,8 @@ class Mapper(Configurable):
         if high - low < _NARROWEST:
             return PlaneParams.around(low, high)
         sample = np.sort(strided_sample(values, SAMPLE))
-        seen = _seen(self, channel, planes, *_COARSE)
-        lo, hi, _ = self._search(sample, low, high, values.size, seen, decoder, clip_cost)
+        found = seen(self, UNIT, channel, planes, *COARSE)
+        lo, hi, _ = self._search(sample, low, high, values.size, found, decoder, clip_cost)
         plain = self.frame(lo, hi)
         return dataclasses.replace(plain, density=Density.fit(sample, plain.lo, plain.hi))
 
@@ -173,18 +201,18 @@ class Mapper(Configurable):
             return 0.0
         sample = strided_sample(values, SAMPLE)
         ordered = np.ascontiguousarray(sample) if rising else np.sort(sample)
-        return self._search(ordered, low, high, values.size, _seen(self, channel, planes, *_COARSE), decoder)[2]
+        return self._search(ordered, low, high, values.size, seen(self, UNIT, channel, planes, *COARSE), decoder)[2]
 
     def _search(
-        self, sample: F32, low: float, high: float, n: int, seen: _Seen, decoder: str, clip_cost: float = 1.0
+        self, sample: F32, low: float, high: float, n: int, found: Seen, decoder: str, clip_cost: float = 1.0
     ) -> tuple[float, float, float]:
         """Best window edges for an ordered sample among the reaches tried, and the error predicted for them."""
         # "auto" tries reaches between that of most values and that of all; the error has one valley between them.
         clip = 0.0 if isinstance(self.clip, str) else math.inf if self.clip is None else self.clip
-        inverted = decoder == "inverse" or seen.noiseless
+        inverted = decoder == "inverse" or found.noiseless
         return _core.best_window(
             sample, low, high, n, clip, clip_cost, self.symmetric,
-            seen.inverse_variance, _NO_DENSITY if inverted else seen.density, float(seen.knots[1] - seen.knots[0]),
+            found.inverse_variance, _NO_DENSITY if inverted else found.density, float(found.knots[1] - found.knots[0]),
         )  # fmt: skip
 
     def table(self, params: PlaneParams, channel: Channel, planes: int, decoder: str) -> Table:
@@ -200,18 +228,18 @@ class Mapper(Configurable):
         decoder : {"mmse", "inverse"}
             Posterior mean under the prior, or the inverse of the mean response (unbiased, extrapolating).
         """
-        seen = _seen(self, channel, planes, KNOTS, POSITIONS)
+        found = seen(self, self.form(params), channel, planes, KNOTS, POSITIONS)
         span = params.width
         if decoder not in ("mmse", "inverse"):
             raise SpecError(f"unknown decoder {decoder!r}; there are 'mmse' and 'inverse'")
         # Without noise the posterior mean is the inverse.
-        inverted = decoder == "inverse" or seen.noiseless
+        inverted = decoder == "inverse" or found.noiseless
         if inverted:
-            start, stop = float(min(seen.mean[0], seen.mean[-1])), float(max(seen.mean[0], seen.mean[-1]))
-            position = inverse(np.linspace(start, stop, KNOTS), seen.position, seen.mean)
+            start, stop = float(min(found.mean[0], found.mean[-1])), float(max(found.mean[0], found.mean[-1]))
+            position = inverse(np.linspace(start, stop, KNOTS), found.position, found.mean)
         else:
-            start, stop = float(seen.knots[0]), float(seen.knots[-1])
-            position = seen.posterior_mean(*params.density.masses(POSITIONS, params.lo, params.hi))
+            start, stop = float(found.knots[0]), float(found.knots[-1])
+            position = found.posterior_mean(*params.density.masses(POSITIONS, params.lo, params.hi))
         inv_step = (KNOTS - 1) / (stop - start) if stop > start else 1.0
         return Table(_rounded(params.lo, span, position), start, inv_step, inverted)
 
@@ -223,7 +251,7 @@ def _rounded(lo: float, span: float, position: F64) -> F32:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class Seen:
     """How window positions show in soft reads, for one mapper, channel and number of averaged planes.
 
     `likelihood`, shape (knots, positions), is relative to the greatest of each knot; `density`, flat, is transposed.
@@ -247,9 +275,10 @@ class _Seen:
 
 
 @functools.lru_cache(maxsize=64)
-def _seen(mapper: Mapper, channel: Channel, planes: int, knots: int, positions: int) -> _Seen:
+def seen(mapper: Mapper, form: PlaneParams, channel: Channel, planes: int, knots: int, positions: int) -> Seen:
+    """Tabulate what a decoder sees of window positions, for parameters that :meth:`Mapper.form` returned."""
     position = np.linspace(0.0, 1.0, positions)
-    mean, std = mapper.response(position, PlaneParams(0.0, 1.0, Density()), channel)
+    mean, std = mapper.response(position, form, channel)
     std = std / math.sqrt(planes)
     slope = np.abs(np.gradient(mean, position))
     variance = np.square(std / np.maximum(slope, 0.02 * abs(mean[-1] - mean[0]) + 1e-12))
@@ -262,7 +291,21 @@ def _seen(mapper: Mapper, channel: Channel, planes: int, knots: int, positions: 
     log = -0.5 * z * z - np.log(spread * math.sqrt(2 * math.pi))
     scale = log.max(axis=1, keepdims=True)
     density = np.ascontiguousarray(np.exp(log).T).reshape(-1)
-    return _Seen(position, mean, variance, at, np.exp(log - scale), density, not np.any(std))
+    return Seen(position, mean, variance, at, np.exp(log - scale), density, not np.any(std))
+
+
+def judge(
+    params: PlaneParams, found: Seen, sample: F32, ends: tuple[float, float], n: int, decoder: str, clip_cost: float
+) -> float:
+    """Mean squared error predicted for an ordered sample, of `n` values between `ends`, in one window."""
+    inverted = decoder == "inverse" or found.noiseless
+    lo, hi = params.lo, params.hi
+    # Told that the values reach no further, the search has this window only; those beyond are added here.
+    error = _core.best_window(
+        sample, lo, hi, n, math.inf, clip_cost, False,
+        found.inverse_variance, _NO_DENSITY if inverted else found.density, float(found.knots[1] - found.knots[0]),
+    )[2]  # fmt: skip
+    return error + (max(lo - ends[0], 0.0) ** 2 + max(ends[1] - hi, 0.0) ** 2) / n
 
 
 def inverse(states: F64, position: F64, mean: F64) -> F64:
