@@ -80,7 +80,8 @@ inline void evaluate(const Curve& c, const F x[4], const F l[4], F out[4]) {
       const F t = (x[w] - set(c.x0)) * set(c.inv_step);
       const U k = to_int(min(max(t, set(0.0F)), last));
       const F f = min(max(t - from_int(k), set(0.0F)), set(1.0F));
-      out[w] = fma(f, lookup(c.b, k), lookup(c.a, k));
+      out[w] =
+          c.n <= memristore::kFewKnots ? fma(f, lookup(c.b, k), lookup(c.a, k)) : fma(f, fetch(c.b, k), fetch(c.a, k));
     }
   } else {
     const F* v = needs_log(c) ? l : x;

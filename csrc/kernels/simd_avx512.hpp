@@ -79,7 +79,7 @@ inline F fetch(const float* table, U index) {
                          table[i[7]], table[i[8]], table[i[9]], table[i[10]], table[i[11]], table[i[12]], table[i[13]],
                          table[i[14]], table[i[15]])};
 }
-// 64 knots fit four registers: two two-source permutes and a blend on index bit 5.
+// kFewKnots knots fit four registers: two two-source permutes and a blend on index bit 5.
 inline F lookup(const float* table, U index) {
   const __m512 low = _mm512_permutex2var_ps(_mm512_loadu_ps(table), index.v, _mm512_loadu_ps(table + 16));
   const __m512 high = _mm512_permutex2var_ps(_mm512_loadu_ps(table + 32), index.v, _mm512_loadu_ps(table + 48));

@@ -1,8 +1,8 @@
 """What curves are worth, and whether they are predicted: stored Gaussian and Laplacian values, read after a time.
 
-n = 200,000 values: standard error of an SDR below 0.03 dB, for Laplacian magnitudes 0.05 dB. Predictions are to hold
-within 0.3 dB, gains over the linear map within 0.25 dB below what was measured; a false alarm is beyond 5 sigma. A
-curve that decoder and encoder do not share would cost several dB.
+n = 200,000 values: standard error of an SDR below 0.03 dB, for Laplacian magnitudes 0.05 dB. Gains over the linear map
+are to hold within 0.25 dB below what was measured; a false alarm is beyond 5 sigma. A curve that decoder and encoder do
+not share would cost several dB.
 """
 
 from __future__ import annotations
@@ -63,7 +63,11 @@ def test_curves_gain_over_the_linear_map(device, at, kind, protect, gain):
 @pytest.mark.parametrize("kind", ["gauss", "laplace"])
 @pytest.mark.parametrize("magnitudes", [False, True])
 def test_predictions_hold(device, kind, magnitudes):
-    """Predicted from as many values as a prediction looks at, stored six times over."""
+    """What the search goes by, from as many values as it looks at, against those values stored six times over.
+
+    It takes reads as Gaussian. Where drift spreads them unevenly (ten years of the 90 nm array) a steep curve does up
+    to 0.4 dB better than that.
+    """
     values = source(kind)[:SAMPLE]
     values = np.abs(values) if magnitudes else values
     spec = ms.StorageSpec(device=device)
@@ -71,7 +75,7 @@ def test_predictions_hold(device, kind, magnitudes):
     linear, curved = (mapper.distortion(values, seen) for mapper in (ms.Linear(), ms.Companded()))
     assert curved < linear
     got = sdr(np.tile(values, 6), "10 years", device=device, mapper=ms.Companded())
-    assert abs(got - 10 * np.log10(values.var(dtype=np.float64) / curved)) < 0.3
+    assert -0.2 < got - 10 * np.log10(values.var(dtype=np.float64) / curved) < (0.5 if device == IBM else 0.2)
 
 
 @pytest.mark.parametrize("planes", [2, 3])

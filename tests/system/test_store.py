@@ -70,10 +70,13 @@ def test_python_threads_share_a_model(stored):
     assert found == [True] * 4
 
 
-def test_events_and_seeds_are_independent_and_time_matters(stored):
+def test_events_and_seeds_are_independent_and_time_matters():
+    # Clipped values and posterior means err alike on every array; these do not.
+    spec = dataclasses.replace(SPEC, decoder="inverse", mapper=ms.Linear(clip=None))
+    stored = ms.store(network(), spec, seed=7)
     w = {name: stored.load(at=at, event=e)["3.weight"] for name, at, e in
          (("a", 0, 0), ("b", 0, 1), ("c", "1 year", 0))}  # fmt: skip
-    other = ms.store(network(), SPEC, seed=8).load()["3.weight"]
+    other = ms.store(network(), spec, seed=8).load()["3.weight"]
     clean = network().state_dict()["3.weight"]
     errors = {k: (v - clean).flatten() for k, v in w.items()} | {"other": (other - clean).flatten()}
     assert not torch.equal(w["a"], w["b"])

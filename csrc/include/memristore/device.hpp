@@ -5,7 +5,9 @@
 namespace memristore {
 
 inline constexpr int kMaxCoefficients = 8;
-inline constexpr int kMaxKnots = 64;
+inline constexpr int kMaxKnots = 128;
+// Tables of no more knots than this may be looked up in registers.
+inline constexpr int kFewKnots = 64;
 
 // A curve of one variable. Every form clips its result to [lo, hi].
 //   zero      0

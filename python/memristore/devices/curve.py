@@ -33,7 +33,7 @@ class Curve:
         ``poly``: sum a_k x^k. ``poly-log``: sum a_k (ln x)^k. ``exp-log``: exp(sum a_k (ln x)^k).
         ``table``: knots at equal steps from `start` to `stop`, straight between them, constant outside.
     values : tuple of float
-        Coefficients in ascending order (at most 8) or knots (2 to 64).
+        Coefficients in ascending order (at most 8) or knots (2 to 128).
     lo, hi : float
         The result is clipped to this range.
     start, stop : float

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from memristore import _core
 from memristore.devices.curve import Curve
 from memristore.errors import DeviceError
 
 if TYPE_CHECKING:
     from memristore.devices.device import Device
+
+
+_KNOTS: Final = 64
 
 
 def along_state(device: Device) -> Curve:
@@ -28,6 +30,6 @@ def along_state(device: Device) -> Curve:
     order = np.argsort(u, kind="stable")
     if not (np.all(np.diff(u) >= 0) or np.all(np.diff(u) <= 0)):
         raise DeviceError(f"{device.name}: the mean response is not monotone, so a state does not tell its target")
-    grid = np.linspace(float(u.min()), float(u.max()), _core.MAX_KNOTS)
+    grid = np.linspace(float(u.min()), float(u.max()), _KNOTS)
     values = np.interp(grid, u[order], device.write(x)[order])
     return Curve(form="table", values=tuple(float(v) for v in values), start=float(grid[0]), stop=float(grid[-1]))
