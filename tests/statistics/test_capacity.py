@@ -59,7 +59,10 @@ def test_binary_input_white_noise() -> None:
     [
         ("pcm-partial-reset", 2.29),
         ("pcm-partial-reset/all-levels", 2.64),
-        *((f"pcm-partial-set/device-{k}-all-levels", c) for k, c in enumerate((2.72, 2.66, 2.83, 2.67, 2.83, 2.69, 2.84))),
+        *(
+            (f"pcm-partial-set/device-{k}-all-levels", c)
+            for k, c in enumerate((2.72, 2.66, 2.83, 2.67, 2.83, 2.69, 2.84))
+        ),
     ],
 )
 def test_measured_devices(name: str, wanted: float) -> None:
