@@ -52,8 +52,8 @@ def allocations(task: TaskData, planes: int, images: int) -> dict[str, ms.PerLay
     weights = {
         "by magnitude": magnitude,
         "by squared error": tuple((name, 1.0) for name in parameters),
-        "by fisher": per_tensor(fisher(task.model, batches, draws=2)),
-        "by kl": per_tensor(kl(task.model, batches, draws=2)),
+        "by fisher": per_tensor(fisher(task.model, batches, draws=4)),
+        "by kl": per_tensor(kl(task.model, batches, draws=4)),
     }
     found: dict[str, ms.PerLayer | ms.Sensitive | None] = {
         "uniform": None,
@@ -133,7 +133,7 @@ def main() -> int:
     args = parser.parse_args()
     args.images = args.images or (500 if args.quick else 2000)
     args.trials = args.trials or (4 if args.quick else 12)
-    args.calibration = args.calibration or (100 if args.quick else 250)
+    args.calibration = args.calibration or (100 if args.quick else 500)
     try:
         task = Cifar10(train=args.calibration, test=args.images).load(args.data)
     except ms.DataError as error:

@@ -34,6 +34,7 @@ BASE = {
     "streams": {"errors", "config"},
     "transform": {"errors", "config", "streams"},
     "masks": {"errors", "config", "streams", "transform"},
+    "symbol_blocks": {"masks"},
     # Curves are evaluated by the kernels' own evaluator, so that Python and C++ see one number.
     "devices": {"errors", "config", "units", "registry", "_core"},
 }

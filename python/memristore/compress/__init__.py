@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from memristore.compress.codebook import Codebook
 from memristore.compress.identity import Identity
 from memristore.compress.prune import Prune, prune_and_finetune
 from memristore.compress.quantize import Quantize
 from memristore.compress.rate_distortion import RateDistortion
 from memristore.compress.raw import Raw
+from memristore.compress.surp import SuRP
 from memristore.compress.uniform import Uniform
 from memristore.compress.zero_space import ZeroSpace
 from memristore.registry import Registry
@@ -18,12 +20,14 @@ from memristore.transform import Compressor
 compressors: Final[Registry[Compressor]] = Registry("memristore.compress", Compressor)
 
 __all__ = [
+    "Codebook",
     "Compressor",
     "Identity",
     "Prune",
     "Quantize",
     "RateDistortion",
     "Raw",
+    "SuRP",
     "Uniform",
     "ZeroSpace",
     "compressors",

@@ -41,8 +41,11 @@ class Quantize(Compressor):
     ----------
     bits : int
         Bits per code, 2 to 16.
-    axis : {"tensor", "channel"}
-        One scale per tensor, or one per output channel (dimension 0) of tensors with two or more dimensions.
+    axis : {"tensor", "channel", "group"}
+        One scale per tensor, per output channel (dimension 0) of tensors with two or more dimensions, or per `group`
+        values next to each other in memory (the last group may be shorter).
+    group : int
+        Values of a group; for ``axis="group"`` only.
     symmetric : bool
         Whether the grid is centred on zero.
     sparse : bool
@@ -62,16 +65,19 @@ class Quantize(Compressor):
         {"bits": 5, "axis": "channel", "symmetric": False},
         {"bits": 2, "symmetric": False, "sparse": True},
         {"bits": 16, "sparse": True},
+        {"bits": 4, "axis": "group", "group": 32},
     )
     bits: int
     axis: str = "tensor"
+    group: int = 64
     symmetric: bool = True
     sparse: bool = False
 
     def __post_init__(self) -> None:
         check_number("quantize", "bits", self.bits, 2, 16, integer=True)
-        if self.axis not in ("tensor", "channel"):
-            raise SpecError(f"quantize: axis must be 'tensor' or 'channel', not {self.axis!r}")
+        check_number("quantize", "group", self.group, 1, 2**31, integer=True)
+        if self.axis not in ("tensor", "channel", "group"):
+            raise SpecError(f"quantize: axis must be 'tensor', 'channel' or 'group', not {self.axis!r}")
         for field, value in (("symmetric", self.symmetric), ("sparse", self.sparse)):
             if not isinstance(value, bool):
                 raise SpecError(f"quantize: {field} must be True or False, not {value!r}")
@@ -108,23 +114,32 @@ class Quantize(Compressor):
         """Code of level zero."""
         return 2 ** (self.bits - 1) if self.symmetric else 0
 
-    def _groups(self, name: str, context: Context) -> int:
+    def _groups(self, name: str, size: int, context: Context) -> int:
+        if self.axis == "group":
+            return max(1, -(-size // self.group))
         shape = context.shapes.get(name, ())
         return shape[0] if self.axis == "channel" and len(shape) >= 2 and math.prod(shape) > 0 else 1
+
+    def _rows(self, values: F32, groups: int) -> F32:
+        """Groups as rows; the last is filled up with its last value, which changes neither its range nor its zeros."""
+        missing = -values.size % groups if self.axis != "group" else groups * self.group - values.size
+        if groups == 1 or missing == 0:
+            return values.reshape(groups, -1)
+        return np.concatenate([values, np.full(missing, values[-1], values.dtype)]).reshape(groups, -1)
 
     def _encode(self, stream: AnalogStream, context: Context) -> list[Stream]:
         size = stream.values.size
         if stream.name in context.shapes and math.prod(context.shapes[stream.name]) != size:
             raise TensorError(f"{stream.name}: {size} values do not fill the shape {context.shapes[stream.name]}")
-        rows = stream.values.reshape(self._groups(stream.name, context), -1)
+        rows = self._rows(stream.values, self._groups(stream.name, size, context))
         scale, low = self._grid(rows, stream.name)
         levels = self._levels(rows, scale, low)
-        codes = (levels + self._offset).astype(np.uint16).reshape(-1)
+        codes = (levels + self._offset).astype(np.uint16).reshape(-1)[:size]
         stored = scale if self.symmetric else np.concatenate([scale, low])
         base = stream.name + SEPARATOR
         parts: list[Stream] = [BitStream.from_array(f"{base}scale", stored, "scale")]
         if self.sparse:
-            nonzero = (_dequantise(levels, scale, low) != 0).reshape(-1)
+            nonzero = (_dequantise(levels, scale, low) != 0).reshape(-1)[:size]
             mask = encode_mask(f"{base}mask", nonzero, context)
             if mask.length < self.bits * (size - int(np.count_nonzero(nonzero))):
                 codes = codes[nonzero]
@@ -141,12 +156,12 @@ class Quantize(Compressor):
             codes = dense
         if base in context.shapes:
             codes = fit(codes, math.prod(context.shapes[base]))
-        groups = self._groups(base, context)
+        groups = self._groups(base, codes.size, context)
         words = parts["scale"].data[: parts["scale"].length // 32 * 4]
         stored = fit(words.view("<f4").astype(np.float32), groups if self.symmetric else 2 * groups)
-        levels = codes.reshape(groups, -1).astype(np.float32)
+        levels = self._rows(codes.astype(np.float32), groups)
         levels -= self._offset
-        values = _dequantise(levels, stored[:groups], stored[groups:]).reshape(-1)
+        values = _dequantise(levels, stored[:groups], stored[groups:]).reshape(-1)[: codes.size]
         if nonzero is not None:
             values[~fit(nonzero, values.size)] = 0
         return values
