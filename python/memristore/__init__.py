@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from memristore.evaluate import Comparison, Evaluation, evaluate
     from memristore.ledger import Ledger
     from memristore.mapping import Companded, Differential, Levels, Linear
+    from memristore.prediction import Prediction, predict
     from memristore.protect import AdaptiveRange, Entropy, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
     from memristore.sizing import BitFormat, sized_for
@@ -58,6 +59,7 @@ _HOMES: Final[dict[str, str]] = {
     "MemristoreError": "errors",
     "OneShot": "array",
     "PerLayer": "allocate",
+    "Prediction": "prediction",
     "PreparedModel": "storage",
     "ProgramAndVerify": "array",
     "Prune": "compress",
@@ -79,6 +81,7 @@ _HOMES: Final[dict[str, str]] = {
     "Uniform": "compress",
     "ZeroSpace": "compress",
     "evaluate": "evaluate",
+    "predict": "prediction",
     "prepare": "storage",
     "sized_for": "sizing",
     "store": "storage",
@@ -111,6 +114,7 @@ __all__ = [
     "MemristoreError",
     "OneShot",
     "PerLayer",
+    "Prediction",
     "PreparedModel",
     "ProgramAndVerify",
     "Prune",
@@ -133,6 +137,7 @@ __all__ = [
     "ZeroSpace",
     "devices",
     "evaluate",
+    "predict",
     "prepare",
     "rng",
     "sized_for",
