@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from memristore.evaluate import Comparison, Evaluation, evaluate
     from memristore.ledger import Ledger
     from memristore.mapping import Companded, Differential, Levels, Linear
-    from memristore.prediction import Prediction, predict
+    from memristore.prediction import Choice, Prediction, auto, predict
     from memristore.protect import AdaptiveRange, Entropy, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
     from memristore.sizing import BitFormat, sized_for
@@ -40,6 +40,7 @@ _HOMES: Final[dict[str, str]] = {
     "BitChannel": "channel",
     "BitFormat": "sizing",
     "CellArray": "array",
+    "Choice": "prediction",
     "Companded": "mapping",
     "Comparison": "evaluate",
     "DataError": "errors",
@@ -80,6 +81,7 @@ _HOMES: Final[dict[str, str]] = {
     "Uncoded": "codes",
     "Uniform": "compress",
     "ZeroSpace": "compress",
+    "auto": "prediction",
     "evaluate": "evaluate",
     "predict": "prediction",
     "prepare": "storage",
@@ -95,6 +97,7 @@ __all__ = [
     "BitChannel",
     "BitFormat",
     "CellArray",
+    "Choice",
     "Companded",
     "Comparison",
     "DataError",
@@ -135,6 +138,7 @@ __all__ = [
     "Uncoded",
     "Uniform",
     "ZeroSpace",
+    "auto",
     "devices",
     "evaluate",
     "predict",

@@ -120,7 +120,8 @@ class Prediction:
         """Share of the cells' capacity that the distortions of the tensors need at least; computed when asked for.
 
         A tensor needs R(D) bits per value for its distortion D, its values taken as independent draws from their own
-        distribution (of fewer than 1024 values, from a Gaussian one); exact tensors need all their bits.
+        distribution (of fewer than 1024 values, from a Gaussian one); exact tensors need all their bits. Cells without
+        noise have no finite capacity: theirs is that of 1024 bins of reads, and the share may exceed 1.
         """
         needed = sum(self.bits_needed(tensor) for tensor in self.tensors)
         room = self.capacity_bits * self.cells

@@ -113,6 +113,12 @@ def _as_tensor(values: npt.ArrayLike) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
+def as_values(values: npt.ArrayLike) -> F32:
+    """Return real numbers of any shape as float32, shape (n,)."""
+    found: F32 = _as_tensor(values).detach().to("cpu", torch.float32).contiguous().reshape(-1).numpy()
+    return found
+
+
 def _excerpt(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Large tensors cut down to evenly spaced rows, and those with the extreme values; shared ones stay shared."""
     out: dict[str, torch.Tensor] = {}
