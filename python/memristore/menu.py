@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -59,27 +60,35 @@ def predicted_error(
     spec : StorageSpec
     code : AnalogCode
     at : float, optional
-        Seconds since programming; the end of the retention time by default.
+        Seconds since programming; by default the ages that the recipe is judged at.
     most : int
         Values stored, at most.
     whole : bool
         Fit the first window to all values, not to the sample: slower, right for values with rare large ones.
     threads : int
     """
-    return stored_sample(values, spec, code, at=at, most=most, whole=whole, threads=threads)[0]
+    ages = spec.judged_at if at is None else (at,)
+    return mean_error([stored_sample(values, spec, code, t, most=most, whole=whole, threads=threads)[0] for t in ages])
+
+
+def mean_error(errors: Sequence[float]) -> float:
+    """Mean of errors at several ages, on a logarithmic scale, so that early reads count as much as late ones."""
+    if len(errors) == 1:
+        return errors[0]
+    return math.exp(sum(math.log(max(error, 1e-300)) for error in errors) / len(errors))
 
 
 def stored_sample(
     values: F32,
     spec: StorageSpec,
     code: AnalogCode,
+    at: float,
     *,
-    at: float | None = None,
     most: int = _MOST,
     whole: bool = False,
     threads: int = 0,
 ) -> tuple[float, list[PlaneParams]]:
-    """Return :func:`predicted_error`, and the parameters of the writes that the values take."""
+    """Return :func:`predicted_error` at an age, and the parameters of the writes that the values take."""
     if values.size == 0:
         return 0.0, []
     sample = strided_sample(values, most)
@@ -90,7 +99,6 @@ def stored_sample(
         fitted = replace(Fitted.to(spec, values, parts[0], len(parts) > 1, threads), values=sample)
         # And later planes' windows as wide as the rarest noise, which is another in each array.
         arrays = _ARRAYS if whole and spec.mapper.clip is None and len(parts) > 1 else 1
-    at = spec.retention_seconds if at is None else at
     # Without reference cells the decoder takes the cells for fresh ones.
     believed = channel_at(spec.cell, spec.write, 0.0 if spec.references is None else at)
     total, params = 0.0, []

@@ -73,7 +73,7 @@ class Prediction:
     weights : int
         Parameters of the network.
     block_error : float
-        Probability that a block of bits comes back wrong; the prediction takes them as right.
+        Probability that a block of bits comes back wrong at that time.
     sources : dict
         Values of each tensor, shape (n,), of which its density is made.
     note : str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from memristore.menu import stored_sample
 from memristore.planes import each_stream
 from memristore.prediction.result import Part, Prediction
 from memristore.protect import Entropy
+from memristore.sizing import BitFormat
 from memristore.spec import StorageSpec
 from memristore.storage import PreparedModel, prepare
 from memristore.stored import decode_tensor
@@ -37,6 +38,8 @@ EXCERPT: Final = 1 << 17
 #: A stream, its bits, and whether the recipe's code protects them.
 _Row = tuple[Part, float, bool]
 _NO_SDR: Final = (math.nan, math.nan)
+#: Probability of a wrong block from which on bits are read as well.
+_DAMAGE: Final = 1e-3
 #: Values summed at a time.
 _CHUNK: Final = 1 << 18
 
@@ -76,8 +79,10 @@ def predict(
     The network is compressed and protected as :func:`memristore.store` would do, and windows are fitted to all values;
     at most 262144 values of a stream, a million in all, are then written, aged and read in an array of their own. Where
     bits are to be compressed, large tensors are represented by some of their rows. Squared errors of compression and
-    of cells are added; bits are taken to come back right, and the age to be known as well as reference cells tell it
-    on average. What a window costs in cells (72 bits), the directory and the reference cells are counted.
+    of cells are added, and the age is taken to be what reference cells tell on average. Bits are taken to come back
+    right unless a block is wrong with a probability above 1e-3 then (long after the retention time, or for want of
+    reference cells): tensors, or some of their rows, are then stored and read with their bits. What a window costs in
+    cells (72 bits), the directory and the reference cells are counted.
 
     Examples
     --------
@@ -95,13 +100,25 @@ def predict(
         raise TensorError("predict: the source holds no values")
     # An allocator may know tensors by their sizes.
     slow = spec.allocation is None and (bool(spec.compress) or any(isinstance(p, Entropy) for p in spec.protect))
-    looked, recipe = tensors, spec
+    # Out of their module, buffers are no longer known as such.
+    kept = tuple(glob.escape(n) for n in buffers or () if n in tensors)
+    alone = dataclasses.replace(spec, exact=spec.exact + kept)
     if slow and any(t.numel() > EXCERPT for t in tensors.values()):
-        # Out of their module, buffers are no longer known as such.
-        kept = tuple(glob.escape(n) for n in buffers or () if n in tensors)
-        looked, recipe = _excerpt(tensors), dataclasses.replace(spec, exact=spec.exact + kept)
-    prepared = prepare(state if looked is tensors else looked, recipe, threads=threads)
-    return _Judge(prepared, spec, seconds, tensors, looked, threads).prediction()
+        looked = _excerpt(tensors)
+        prepared = prepare(looked, alone, threads=threads)
+    else:
+        looked = tensors
+        prepared = prepare(state, spec, threads=threads)
+    judge = _Judge(prepared, spec, seconds, tensors, looked, threads)
+
+    def damaged(found: BitFormat | None) -> dict[str, float]:
+        looked = _excerpt(tensors)
+        # In the format of the whole network, which fewer bits might not be given.
+        fixed = alone if found is None else dataclasses.replace(alone, bits=found.code, levels=found.levels)
+        made = prepare(looked, fixed, threads=threads).program(seed=0, trace=False, threads=threads)
+        return errors_of(made.load(at=seconds, threads=threads), looked)
+
+    return judge.prediction(damaged)
 
 
 def _as_tensor(values: npt.ArrayLike) -> torch.Tensor:
@@ -117,6 +134,12 @@ def as_values(values: npt.ArrayLike) -> F32:
     """Return real numbers of any shape as float32, shape (n,)."""
     found: F32 = _as_tensor(values).detach().to("cpu", torch.float32).contiguous().reshape(-1).numpy()
     return found
+
+
+def errors_of(read: Mapping[str, torch.Tensor], original: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Mean squared error of each floating tensor that holds values."""
+    real = {name: t for name, t in original.items() if t.dtype.is_floating_point and t.numel()}
+    return {name: _squared(_finite(read[name]), _finite(tensor)) / tensor.numel() for name, tensor in real.items()}
 
 
 def _excerpt(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -183,8 +206,11 @@ class _Judge:
         """Values of a tensor for each one that was looked at."""
         return self.tensors[entry.name].numel() / max(entry.size, 1)
 
-    def prediction(self) -> Prediction:
-        """Judge all tensors, then count the cells of their bits together."""
+    def prediction(self, damaged: Callable[[BitFormat | None], dict[str, float]]) -> Prediction:
+        """Judge all tensors, then count the cells of their bits together.
+
+        Where many bits are expected to come back wrong, errors are those that `damaged` finds, by storing tensors.
+        """
         found = each_stream(self._tensor, self.entries, self.threads, lambda entry: entry.size)
         spec, references = self.spec, self.spec.references
         bits = self.prepared.payload.bit_streams()
@@ -193,27 +219,33 @@ class _Judge:
         if any(s.name.endswith(f"{SEPARATOR}coded") for s in bits):
             shared += len(bits)
         shared += 0 if references is None else 32
-        each, error = self._cells_per_bit([row for _, rows in found for row in rows], shared)
+        each, error, form = self._cells_per_bit([row for _, rows in found for row in rows], shared)
         streams: list[Part] = []
         totals: list[Part] = []
+        # Without reference cells, bits of cells that drift are read with the thresholds of fresh ones.
+        lost = error > _DAMAGE or (self.spec.cell.drifts and references is None and self.at > 0 and bool(bits))
+        errors = damaged(form) if lost else {}
         for whole, rows in found:
+            error_sum = errors[whole.tensor] * whole.items if whole.tensor in errors else whole.error
             mine = [dataclasses.replace(part, cells=part.cells + each[outer] * n) for part, n, outer in rows]
             streams += mine
-            totals.append(dataclasses.replace(whole, cells=sum(part.cells for part in mine)))
+            totals.append(dataclasses.replace(whole, error=error_sum, cells=sum(part.cells for part in mine)))
         cells = shared * each[True] + (0 if references is None else references.count)
         weights = sum(self.tensors[e.name].numel() for e in self.entries if e.parameter)
-        return Prediction(spec, self.at, totals, streams, cells, weights, error, self.sources, self._note(error))
+        return Prediction(spec, self.at, totals, streams, cells, weights, error, self.sources, self._note(error, lost))
 
-    def _cells_per_bit(self, rows: list[_Row], shared: float) -> tuple[dict[bool, float], float]:
-        """Cells for a bit, by whether the recipe's code protects it, and the largest probability of a wrong block."""
-        each, error = {True: 0.0, False: 0.0}, 0.0
+    def _cells_per_bit(self, rows: list[_Row], shared: float) -> tuple[dict[bool, float], float, BitFormat | None]:
+        """Cells for a bit, by whether the recipe's code protects it; largest probability of a wrong block; format."""
+        each, error, form = {True: 0.0, False: 0.0}, 0.0, None
         for outer, code in ((True, self.spec.bits), (False, InPlace())):
             total = math.ceil(sum(n for _, n, mine in rows if mine == outer) + (shared if outer else 0.0))
             if total:
                 found = self.spec.bit_format(total, code)
                 each[outer] = found.cells(total) / total
-                error = max(error, found.block_error)
-        return each, error
+                form = found if outer else form
+                channel = self.spec.level_design(found).channel(self.at)
+                error = max(error, found.code.block_error(channel))
+        return each, error, form
 
     def _tensor(self, entry: Entry, threads: int) -> tuple[Part, list[_Row]]:
         """Power and error of a tensor; its streams, with the cells of values and the number of bits."""
@@ -246,9 +278,7 @@ class _Judge:
     def _analog(self, tensor: str, name: str, stream: AnalogStream, scale: float, threads: int) -> tuple[_Row, _Row]:
         """Store a sample of a stream; returns what its values and its side information take."""
         spec, code = self.spec, self.prepared.codes[stream.name]
-        found, params = stored_sample(
-            stream.values, spec, code, at=self.at, most=self.most, whole=True, threads=threads
-        )
+        found, params = stored_sample(stream.values, spec, code, self.at, most=self.most, whole=True, threads=threads)
         planes = (
             sum(n for n, p in zip(code.layout(len(params)), params, strict=True) if not p.constant) if params else 0
         )
@@ -260,14 +290,14 @@ class _Judge:
         values = Part(tensor, name, n, cells, power, found * len(stream) * scale)
         return (values, 0.0, True), (Part(tensor, f"{name} planes", side, 0.0, *_NO_SDR), float(side), True)
 
-    def _note(self, error: float) -> str:
+    def _note(self, error: float, lost: bool) -> str:
         """Say how the numbers were found."""
         words = [f"by storing at most {self.most:,} values of each stream"]
         if self.looked is not self.tensors:
             words.append("large tensors compressed in part")
-        if self.spec.references is None and self.spec.cell.drifts and self.prepared.payload.bit_streams():
-            words.append("bits taken as right, though without reference cells they are read as from fresh cells")
-        if error > self.spec.block_error:
+        if lost:
+            words.append("with the bits of one array that come back wrong")
+        elif error > self.spec.block_error:
             words.append(f"bits taken as right, though blocks are wrong with probability {error:.1e}")
         return "; ".join(words)
 
