@@ -54,13 +54,14 @@ ARROWS: dict[str, set[str]] = {
     "bit_cells": set(BASE) | {"codes", "mapping", "sizing"},
     "limits": set(BASE) | {"_core", "array", "mapping"},
     **dict.fromkeys(STORE, _BELOW_EVALUATE),
+    "prediction": _BELOW_EVALUATE | {"limits"},
     "train": _BELOW_EVALUATE,
-    "evaluate": _BELOW_EVALUATE | {"train", "limits"},
-    "__init__": _BELOW_EVALUATE | {"train", "limits", "evaluate"},
-    "cli": _BELOW_EVALUATE | {"train", "limits", "evaluate", "__init__"},
+    "evaluate": _BELOW_EVALUATE | {"train", "limits", "prediction"},
+    "__init__": _BELOW_EVALUATE | {"train", "limits", "prediction", "evaluate"},
+    "cli": _BELOW_EVALUATE | {"train", "limits", "prediction", "evaluate", "__init__"},
     "__main__": {"cli"},
 }
-TORCH_ROOMS = {"compress", "allocate", "train", "evaluate", "storage", "stored", "torch_io"}
+TORCH_ROOMS = {"compress", "allocate", "train", "evaluate", "prediction", "storage", "stored", "torch_io"}
 
 # libm's transcendental functions give other bits on other machines; kernels have polynomials of their own.
 _FUNCTIONS = (

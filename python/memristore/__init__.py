@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from memristore.evaluate import Comparison, Evaluation, evaluate
     from memristore.ledger import Ledger
     from memristore.mapping import Companded, Differential, Levels, Linear
+    from memristore.prediction import Choice, Prediction, auto, predict
     from memristore.protect import AdaptiveRange, Entropy, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
     from memristore.sizing import BitFormat, sized_for
@@ -39,6 +40,7 @@ _HOMES: Final[dict[str, str]] = {
     "BitChannel": "channel",
     "BitFormat": "sizing",
     "CellArray": "array",
+    "Choice": "prediction",
     "Companded": "mapping",
     "Comparison": "evaluate",
     "DataError": "errors",
@@ -58,6 +60,7 @@ _HOMES: Final[dict[str, str]] = {
     "MemristoreError": "errors",
     "OneShot": "array",
     "PerLayer": "allocate",
+    "Prediction": "prediction",
     "PreparedModel": "storage",
     "ProgramAndVerify": "array",
     "Prune": "compress",
@@ -78,7 +81,9 @@ _HOMES: Final[dict[str, str]] = {
     "Uncoded": "codes",
     "Uniform": "compress",
     "ZeroSpace": "compress",
+    "auto": "prediction",
     "evaluate": "evaluate",
+    "predict": "prediction",
     "prepare": "storage",
     "sized_for": "sizing",
     "store": "storage",
@@ -92,6 +97,7 @@ __all__ = [
     "BitChannel",
     "BitFormat",
     "CellArray",
+    "Choice",
     "Companded",
     "Comparison",
     "DataError",
@@ -111,6 +117,7 @@ __all__ = [
     "MemristoreError",
     "OneShot",
     "PerLayer",
+    "Prediction",
     "PreparedModel",
     "ProgramAndVerify",
     "Prune",
@@ -131,8 +138,10 @@ __all__ = [
     "Uncoded",
     "Uniform",
     "ZeroSpace",
+    "auto",
     "devices",
     "evaluate",
+    "predict",
     "prepare",
     "rng",
     "sized_for",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -10,7 +12,8 @@ import numpy as np
 from memristore.array import F32, READ
 from memristore.array import channel as channel_at
 from memristore.codes import AnalogCode, Residual
-from memristore.planes import CellBlock, Reader, Writer
+from memristore.mapping import PlaneParams
+from memristore.planes import CellBlock, Fitted, Reader, Writer
 from memristore.rng import key as make_key
 from memristore.spec import StorageSpec
 from memristore.streams import AnalogStream, Payload, strided_sample
@@ -21,6 +24,9 @@ _MOST: Final = 4096
 _LEAST: Final = 2048
 #: The same where codes are compared whose errors hang on a sample's few largest values.
 _MORE: Final = 16384
+#: Arrays that a sample is stored in where rare noise matters.
+_ARRAYS: Final = 6
+_BLOCK: Final = 1 << 18
 
 
 def planes_alone(values: F32, planes: int, spec: StorageSpec, *, threads: int = 0) -> int:
@@ -33,27 +39,97 @@ def planes_alone(values: F32, planes: int, spec: StorageSpec, *, threads: int = 
     return planes - 1 if best.alone is None else best.alone
 
 
-def predicted_error(values: F32, spec: StorageSpec, code: AnalogCode, *, most: int = _MOST, threads: int = 0) -> float:
-    """Mean squared error per value, values of shape (n,), stored with `code` and read at the end of the retention time.
+def predicted_error(
+    values: F32,
+    spec: StorageSpec,
+    code: AnalogCode,
+    *,
+    at: float | None = None,
+    most: int = _MOST,
+    whole: bool = False,
+    threads: int = 0,
+) -> float:
+    """Mean squared error per value, values of shape (n,), stored with `code` and read at an age.
 
     Found by storing a sample of at most `most` values in an array of its own, so it holds for every code, mapper,
     decoder and device alike. The same arguments give the same number.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,), float32
+    spec : StorageSpec
+    code : AnalogCode
+    at : float, optional
+        Seconds since programming; by default the ages that the recipe is judged at.
+    most : int
+        Values stored, at most.
+    whole : bool
+        Fit the first window to all values, not to the sample: slower, right for values with rare large ones.
+    threads : int
     """
+    ages = spec.judged_at if at is None else (at,)
+    return mean_error([stored_sample(values, spec, code, t, most=most, whole=whole, threads=threads)[0] for t in ages])
+
+
+def mean_error(errors: Sequence[float]) -> float:
+    """Mean of errors at several ages, on a logarithmic scale, so that early reads count as much as late ones."""
+    if len(errors) == 1:
+        return errors[0]
+    return math.exp(sum(math.log(max(error, 1e-300)) for error in errors) / len(errors))
+
+
+def stored_sample(
+    values: F32,
+    spec: StorageSpec,
+    code: AnalogCode,
+    at: float,
+    *,
+    most: int = _MOST,
+    whole: bool = False,
+    threads: int = 0,
+) -> tuple[float, list[PlaneParams]]:
+    """Return :func:`predicted_error` at an age, and the parameters of the writes that the values take."""
     if values.size == 0:
-        return 0.0
+        return 0.0, []
     sample = strided_sample(values, most)
     sample = np.tile(sample, -(-_LEAST // sample.size)) if sample.size < _LEAST else np.ascontiguousarray(sample)
-    key, block = make_key(0, "menu"), CellBlock(0, sample.size, [])
-    writer = Writer(
-        spec, key, block, keep=False, alone=lambda v, p: planes_alone(v, p, spec, threads=threads), threads=threads
-    )
-    code.encode(sample, writer)
-    at = spec.retention_seconds
-    believed = channel_at(spec.cell, spec.write, at)
-    reader = Reader(
-        spec, key, block, writer.params, code, at=at, event=0, believed=believed, purpose=READ, threads=threads
-    )
-    return float(np.square(code.decode(reader) - sample, dtype=np.float64).mean())
+    fitted, arrays, parts = None, 1, code.parts()
+    # A window that reaches to the extremes is as wide as the rarest values make it, whatever the sample holds.
+    if whole or spec.mapper.clip is None:
+        fitted = replace(Fitted.to(spec, values, parts[0], len(parts) > 1, threads), values=sample)
+        # And later planes' windows as wide as the rarest noise, which is another in each array.
+        arrays = _ARRAYS if whole and spec.mapper.clip is None and len(parts) > 1 else 1
+    # Without reference cells the decoder takes the cells for fresh ones.
+    believed = channel_at(spec.cell, spec.write, 0.0 if spec.references is None else at)
+    total, params = 0.0, []
+    for array in range(arrays):
+        key, block = make_key(array, "menu"), CellBlock(0, sample.size, [])
+        writer = Writer(
+            spec, key, block, keep=False, fitted=fitted, threads=threads,
+            alone=lambda v, p: planes_alone(values if whole else v, p, spec, threads=threads),
+        )  # fmt: skip
+        code.encode(sample, writer)
+        params = writer.params
+        reader = Reader(
+            spec, key, block, params, code, at=at, event=0, believed=believed, purpose=READ, threads=threads
+        )
+        total += float(np.square(code.decode(reader) - sample, dtype=np.float64).mean())
+    error = total / arrays
+    if whole and sample.size < values.size:
+        # Rare values beyond all windows may make most of the error, and a sample holds few of them.
+        reach = sum(p.lo for p in params), sum(p.hi for p in params)
+        error = max(error + _clipped(values, *reach) - _clipped(sample, *reach), 0.0)
+    return error, params
+
+
+def _clipped(values: F32, low: float, high: float) -> float:
+    """Mean squared distance of values from an interval; summed block by block, in a fixed order."""
+    total = 0.0
+    for start in range(0, values.size, _BLOCK):
+        part = values[start : start + _BLOCK]
+        total += float(np.square(part[part < low] - low, dtype=np.float64).sum())
+        total += float(np.square(part[part > high] - high, dtype=np.float64).sum())
+    return total / values.size
 
 
 def menu(payload: Payload, spec: StorageSpec, *, threads: int = 0) -> Callable[[str, int], float]:

@@ -149,15 +149,15 @@ class Fitted:
     @classmethod
     def to(cls, spec: StorageSpec, values: F32, averaged: int, followed: bool, threads: int = 0) -> Fitted:
         """Choose the window."""
-        channel, decoder, cost = channel_at(spec.cell, spec.write, spec.retention_seconds), spec.decoder, 1.0
-        mapper = spec.mapper
+        channels = [channel_at(spec.cell, spec.write, at) for at in spec.judged_at]
+        mapper, decoder, cost = spec.mapper, spec.decoder, 1.0
         if followed:
             # Curves leave large remainders of rare values, which widen the next window.
             mapper = mapper.plain
             device = spec.cell
             steady = not (device.drifts or device.read or device.relaxation)
-            channel, decoder, cost = verify_channel(spec), "inverse", FOLLOWED_CLIP_COST if steady else 1.0
-        params = mapper.window(values, channel, averaged, decoder, cost, threads)
+            channels, decoder, cost = [verify_channel(spec)], "inverse", FOLLOWED_CLIP_COST if steady else 1.0
+        params = mapper.window_over(values, channels, averaged, decoder, cost, threads)
         return cls(values, averaged, followed, params)
 
 

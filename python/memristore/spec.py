@@ -25,6 +25,8 @@ from memristore.units import Time, format_time, parse_time
 SCHEMA: Final = "memristore.spec"
 VERSION: Final = 1
 DECODERS: Final = ("mmse", "inverse")
+#: Ages that stand for all from the first read to the last.
+_AGES: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,10 @@ class StorageSpec:
         Planes for each tensor; needs a code with planes.
     retention : float or str
         Age for which windows, thresholds and the bit code are sized.
+    first_read : float or str, optional
+        Age of the first read that matters, where reads before the end count too: windows, curves, thresholds and the
+        layout of planes are then chosen for the least error from then until the end of the retention time, on average
+        over its logarithm (of times, and of errors). Bits stay sized for the worst.
     exact : tuple of str
         Patterns (``fnmatch``) of tensors to keep as exact bits although they could be analog.
 
@@ -88,6 +94,7 @@ class StorageSpec:
     compensation: ReferenceCells | str | None = "auto"
     allocation: Allocator | None = None
     retention: Time = "10 years"
+    first_read: Time | None = None
     exact: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -121,6 +128,10 @@ class StorageSpec:
             if not isinstance(self.allocation, Allocator):
                 raise SpecError(f"spec: allocation must be an Allocator or None, not {self.allocation!r}")
             self.code.with_planes(1)
+        if self.first_read is not None and parse_time(self.first_read) > parse_time(self.retention):
+            raise SpecError(
+                f"spec: the first read ({self.first_read}) is later than the retention time, {self.retention}"
+            )
         parse_time(self.retention)
         # Fails early where a device lacks what the write needs.
         self.write.describe(self.cell)
@@ -143,6 +154,17 @@ class StorageSpec:
     def retention_seconds(self) -> float:
         """Retention time, seconds."""
         return parse_time(self.retention)
+
+    @property
+    def judged_at(self) -> tuple[float, ...]:
+        """Ages at which windows and thresholds are judged, seconds: the end, or several from the first read on."""
+        if self.first_read is None:
+            return (self.retention_seconds,)
+        t0, ends = self.cell.drift_t0, (parse_time(self.first_read), self.retention_seconds)
+        # Evenly spaced on the scale on which cells age.
+        start, stop = (self.cell.log2_age(at) for at in ends)
+        between = [start + (stop - start) * k / (_AGES - 1) for k in range(1, _AGES - 1)]
+        return (ends[0], *(t0 * (2.0**octave - 1.0) for octave in between), ends[1])
 
     def bit_format(self, payload_bits: int | None = None, code: BitCode | None = None) -> BitFormat:
         """Return levels and code for the bit streams, `payload_bits` of them if that is known; by default in `bits`."""
@@ -189,6 +211,7 @@ class StorageSpec:
             "compensation": references,
             "allocation": None if self.allocation is None else self.allocation.to_dict(),
             "retention": self.retention,
+            "first_read": self.first_read,
             "exact": list(self.exact),
         }
 
@@ -236,7 +259,8 @@ class StorageSpec:
         parts["decoder"] = self.decoder
         levels = "levels as sized" if self.levels is None else f"{self.levels.count}-level cells"
         parts["bits"] = f"{describe_code(self.bits)}, {levels}, block error {self.block_error:g}"
-        parts["sized for"] = format_time(self.retention_seconds)
+        since = "" if self.first_read is None else f"reads from {format_time(parse_time(self.first_read))} to "
+        parts["sized for"] = since + format_time(self.retention_seconds)
         return parts
 
     def __repr__(self) -> str:

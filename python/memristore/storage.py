@@ -17,7 +17,7 @@ from memristore.bit_cells import FIRST_CELL, FIRST_IN_PLACE, BitCells
 from memristore.codes import AnalogCode, BitCode, InPlace
 from memristore.errors import SpecError
 from memristore.ledger import planes_stream
-from memristore.menu import menu, planes_alone
+from memristore.menu import mean_error, menu, planes_alone
 from memristore.planes import CellBlock, Fitted, Writer, each_stream, stride_of
 from memristore.rng import key as make_key
 from memristore.spec import StorageSpec
@@ -31,14 +31,14 @@ TRACE_LIMIT: Final[int] = 1 << 22
 
 
 def _distortion(spec: StorageSpec, code: AnalogCode) -> Callable[[F32], float]:
-    channel = channel_at(spec.cell, spec.write, spec.retention_seconds)
+    channels = [channel_at(spec.cell, spec.write, at) for at in spec.judged_at]
     averaged = code.parts()[0]
 
     def predict(sample: F32) -> float:
         if sample.size == 0:
             return 0.0
         # Judged by the inverted mean whatever the decoder: thresholds come out alike, much faster.
-        return spec.mapper.plain.distortion(sample, channel, averaged, "inverse")
+        return mean_error([spec.mapper.plain.distortion(sample, c, averaged, "inverse") for c in channels])
 
     return predict
 

@@ -70,6 +70,12 @@ def base_of(stream: str) -> str:
     return stream.split(SEPARATOR, 1)[0]
 
 
+def tensors_of(source: torch.nn.Module | StateDict) -> tuple[dict[str, torch.Tensor], set[str] | None]:
+    """Tensors of a network by name, checked, and the names of a module's buffers (None for a bare state_dict)."""
+    tensors, buffers = _tensors(source)
+    return {name: _check(name, tensor) for name, tensor in tensors.items()}, buffers
+
+
 def _tensors(source: torch.nn.Module | StateDict) -> tuple[dict[str, torch.Tensor], set[str] | None]:
     if isinstance(source, torch.nn.Module):
         # keep_vars: the parameter itself, so that tied parameters are seen as one.
@@ -95,7 +101,8 @@ def _check(name: str, tensor: Any) -> torch.Tensor:
     return tensor
 
 
-def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
+def identity_of(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return what is equal for tensors that share all of their memory."""
     return (
         tensor.device,
         tensor.untyped_storage().data_ptr(),
@@ -148,16 +155,15 @@ def flatten(source: torch.nn.Module | StateDict, spec: StorageSpec, threads: int
     TensorError
         If a tensor is not dense, has no values, or holds NaN or infinity.
     """
-    tensors, buffers = _tensors(source)
+    tensors, buffers = tensors_of(source)
     entries: list[Entry] = []
     streams: list[AnalogStream | BitStream] = []
     seen: dict[tuple[Any, ...], Entry] = {}
-    identities = {n: _identity(_check(n, t)) for n, t in tensors.items()}
+    identities = {n: identity_of(t) for n, t in tensors.items()}
     for pattern in spec.exact:
         if not any(fnmatch.fnmatchcase(n, pattern) for n in tensors):
             raise SpecError(f"spec: exact={pattern!r} matches no tensor; there are {', '.join(tensors)}")
-    for name, item in tensors.items():
-        tensor = _check(name, item)
+    for name, tensor in tensors.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
         floating = tensor.dtype.is_floating_point
         identity = identities[name]

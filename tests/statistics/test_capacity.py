@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from memristore import devices
 from memristore.array import OneShot, ProgramAndVerify
 from memristore.errors import SpecError
-from memristore.limits import blahut_arimoto, capacity
+from memristore.limits import blahut_arimoto, capacity, mutual_information
 from memristore.mapping.levels import Levels
 
 DAY = 86400.0
@@ -51,6 +51,60 @@ def test_binary_input_white_noise() -> None:
     density = np.exp(-0.5 * (y - 1) ** 2) / math.sqrt(2 * math.pi)
     wanted = 1 - float((density * np.log2(1 + np.exp(-2 * y))).sum() * (y[1] - y[0]))
     assert blahut_arimoto(rows / rows.sum(axis=1, keepdims=True), 1e-6).bits == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("snr", [0.3, 1.0, 4.0])
+def test_gaussian_input_white_noise(snr: float) -> None:
+    """1/2 log2(1 + SNR) within 1e-6. Bins of width w cost up to w^2 / (24 ln 2) bits: 6e-7 here."""
+    spread = math.sqrt(snr)
+    step = 0.2 * min(1.0, spread)
+    x = np.arange(-7 * spread, 7 * spread + step, step)
+    inputs = np.exp(-0.5 * np.square(x / spread))
+    reach = x[-1] + 7
+    edges = np.linspace(-reach, reach, math.ceil(2 * reach / 0.0032))
+    rows = np.diff(ndtr(edges - x[:, None]), axis=1)
+    found = mutual_information(rows / rows.sum(axis=1, keepdims=True), inputs / inputs.sum())
+    assert found == pytest.approx(0.5 * math.log2(1 + snr), abs=1e-6)
+
+
+def test_two_inputs_in_white_noise() -> None:
+    """+-1, equally likely, in white noise of spread 1, within 1e-6 of the integral."""
+    edges = np.linspace(-9, 9, 12_001)
+    rows = np.stack([np.diff(ndtr(edges - mean)) for mean in (-1.0, 1.0)])
+    y = np.linspace(-12, 12, 200_001)
+    density = np.exp(-0.5 * (y - 1) ** 2) / math.sqrt(2 * math.pi)
+    wanted = 1 - float((density * np.log2(1 + np.exp(-2 * y))).sum() * (y[1] - y[0]))
+    assert mutual_information(rows / rows.sum(axis=1, keepdims=True), [0.5, 0.5]) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_information_of_given_inputs() -> None:
+    rows = [[0.9, 0.1], [0.1, 0.9]]
+    assert mutual_information(rows, [0.5, 0.5]) == pytest.approx(1 - h(0.1), abs=1e-12)
+    assert mutual_information(rows, [0.2, 0.8]) == pytest.approx(h(0.2 * 0.9 + 0.8 * 0.1) - h(0.1), abs=1e-12)
+    assert mutual_information(rows, [1.0, 0.0]) == 0.0
+    best = capacity(devices.get("pcm-ibm-90nm"), DAY)
+    assert best.inputs.shape == best.targets.shape
+    for bad in ([0.5, 0.4], [1.0], [1.5, -0.5], [math.nan, 1.0]):
+        with pytest.raises(SpecError, match="probabilities"):
+            mutual_information(rows, bad)
+
+
+def test_a_number_of_levels() -> None:
+    """Capacity grows with the levels, to near that of the whole range; each at least what equally likely levels carry.
+
+    Levels are placed for equal likelihood, so that 16 of them need not carry more than 8 with a free choice of input.
+    """
+    device, year = devices.get("pcm-ibm-90nm"), 365.25 * DAY
+    most, before = capacity(device, year), 0.0
+    for count in (2, 4, 8, 16):
+        found = capacity(device, year, levels=count)
+        design = Levels(count=count, placement="information").design(device, OneShot(), year)
+        assert found.targets.tolist() == [float(t) for t in design.targets]
+        assert found.bits > (before if count < 16 else 0.97 * most.bits)
+        assert design.at(year).mutual_information - 2e-3 <= found.bits <= min(most.bits + 1e-3, math.log2(count) + 1e-9)
+        before = found.bits
+    with pytest.raises(SpecError):
+        capacity(device, year, levels=5)
 
 
 # Blahut-Arimoto on Gaussian conditionals of the measured levels; the monotone branch where the device is that.

@@ -98,6 +98,7 @@ def store(
     allocation: Annotated[str | None, typer.Option(help="For example per-layer:2")] = None,
     compensation: Annotated[str | None, typer.Option(help="auto, none, or a number of cells")] = None,
     retention: Annotated[str | None, typer.Option(help="Age that codes are sized for: '10 years'")] = None,
+    first_read: Annotated[str | None, typer.Option(help="Age of the first read that matters; default: the end")] = None,
     seed: Seed = 0,
     data: Data = None,
     json: Json = None,
@@ -116,6 +117,7 @@ def store(
         "allocation": allocation,
         "compensation": compensation,
         "retention": retention,
+        "first_read": first_read,
     }
     recipe = _recipe(spec, words)
     ensure_folder(out)

@@ -48,7 +48,7 @@ def limits(
     output = Output(json)
     if plot is not None:
         ensure_folder(plot)
-    sources = {word: _source(word) for word in source or ["gaussian", "laplacian"]}
+    sources = {word: source_of(word) for word in source or ["gaussian", "laplacian"]}
     rows = report.rows(
         devices.get(device),
         at or report.TIMES,
@@ -73,22 +73,15 @@ def limits(
     output.document("memristore.limits", 1, {"device": device, "sdr_db": sdr, "rows": finite})
 
 
-def _source(word: str) -> Source:
+def source_of(word: str) -> Source:
     """Source of a word, or the weights of a file."""
     from memristore.cli.words import part
     from memristore.limits import SOURCES, Empirical
 
     if Path(word).suffix in (".safetensors", ".pt", ".pth", ".bin"):
-        import numpy as np
+        from memristore.evaluate.weights import read_weights, scaled_values
 
-        from memristore.evaluate.weights import read_weights
-
-        # Biases and batch norm statistics are vectors; each tensor is scaled as a code would do.
-        tensors = [t.double().numpy().reshape(-1) for t in read_weights(word).values() if t.dim() > 1]
-        scaled = [values / values.std() for values in tensors if values.size and values.std() > 0]
-        if not scaled:
-            raise SpecError(f"{word}: holds no tensor of two or more dimensions with different values")
-        return Empirical.of(np.concatenate(scaled))
+        return Empirical.of(scaled_values(read_weights(word), word))
 
     def kind(name: str) -> type[Source]:
         if name not in SOURCES:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from memristore.errors import FileError
+from memristore.errors import FileError, TensorError
 
 _TORCH_ENDINGS: Final = (".pt", ".pth", ".bin")
 
@@ -84,6 +86,24 @@ def find_weights(model: str, data: str | os.PathLike[str] | None = None) -> torc
     if model not in tasks.names():
         raise FileError(f"{model}: there is no such file, nor a task of that name ({', '.join(tasks.names())})")
     return tasks.get(model).load(data).model
+
+
+def scaled_values(network: torch.nn.Module | Mapping[str, torch.Tensor], name: str) -> npt.NDArray[np.float64]:
+    """Return the values of all tensors of two or more dimensions, each scaled to unit deviation as a code would do.
+
+    Biases and batch norm statistics are vectors, and left out.
+
+    Raises
+    ------
+    TensorError
+        If there are none; `name` says where they were looked for.
+    """
+    state = network.state_dict() if isinstance(network, torch.nn.Module) else network
+    tensors = [t.detach().cpu().double().numpy().reshape(-1) for t in state.values() if t.dim() > 1]
+    scaled = [values / values.std() for values in tensors if values.size and values.std() > 0]
+    if not scaled:
+        raise TensorError(f"{name}: holds no tensor of two or more dimensions with different values")
+    return np.concatenate(scaled)
 
 
 def write_weights(state: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:

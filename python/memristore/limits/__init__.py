@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memristore.limits.capacity import Capacity, blahut_arimoto, capacity
+from memristore.limits.capacity import Capacity, blahut_arimoto, capacity, mutual_information
 from memristore.limits.composites import SOURCES, Mixture, SpikeAndSlab, as_source
 from memristore.limits.empirical import Empirical
 from memristore.limits.rate_distortion import (
@@ -37,6 +37,7 @@ __all__ = [
     "efficiency",
     "entropy_gain",
     "from_db",
+    "mutual_information",
     "opta",
     "rate",
     "sdr_db",

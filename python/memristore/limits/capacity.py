@@ -15,6 +15,7 @@ from memristore.config import check_number
 from memristore.devices.device import Device
 from memristore.errors import SpecError
 from memristore.mapping.level_reads import Reads
+from memristore.mapping.levels import Levels
 
 F64 = npt.NDArray[np.float64]
 
@@ -53,6 +54,40 @@ def _divergences(matrix: F64, own: F64, inputs: F64) -> F64:
     return np.asarray(own - matrix @ log)
 
 
+def _channel(matrix: npt.ArrayLike) -> F64:
+    rows = np.asarray(matrix, dtype=np.float64)
+    if rows.ndim != 2 or rows.size == 0 or not np.all(rows >= 0) or np.any(np.abs(rows.sum(axis=1) - 1) > 1e-6):
+        raise SpecError("capacity: a channel is a matrix of probabilities, one row per input, rows summing to 1")
+    return rows
+
+
+def _own(rows: F64) -> F64:
+    """Sum of p log2 p of each row."""
+    found: F64 = (rows * np.log2(np.where(rows > 0, rows, 1.0))).sum(axis=1)
+    return found
+
+
+def mutual_information(matrix: npt.ArrayLike, inputs: npt.ArrayLike) -> float:
+    """Bits per use that a given input distribution carries over a discrete memoryless channel.
+
+    Parameters
+    ----------
+    matrix : array_like, shape (inputs, outputs)
+        P(output | input); rows sum to 1.
+    inputs : array_like, shape (inputs,)
+        Probability of each input.
+
+    Raises
+    ------
+    SpecError
+        If the matrix is not a channel, or the inputs are no distribution.
+    """
+    rows, given = _channel(matrix), np.asarray(inputs, dtype=np.float64)
+    if given.shape != (rows.shape[0],) or not np.all(given >= 0) or abs(given.sum() - 1) > 1e-6:
+        raise SpecError(f"capacity: inputs are {rows.shape[0]} probabilities that sum to 1, one for each row")
+    return max(float(given @ _divergences(rows, _own(rows), given)), 0.0)
+
+
 def blahut_arimoto(matrix: npt.ArrayLike, tolerance: float = 1e-4) -> Capacity:
     """Capacity of a discrete memoryless channel.
 
@@ -77,11 +112,9 @@ def blahut_arimoto(matrix: npt.ArrayLike, tolerance: float = 1e-4) -> Capacity:
     SpecError
         If the matrix is not a channel, or the tolerance is not reached (it is too small for double precision).
     """
-    rows = np.asarray(matrix, dtype=np.float64)
+    rows = _channel(matrix)
     check_number("capacity", "tolerance", tolerance, 0, 64, open_low=True)
-    if rows.ndim != 2 or rows.size == 0 or not np.all(rows >= 0) or np.any(np.abs(rows.sum(axis=1) - 1) > 1e-6):
-        raise SpecError("capacity: a channel is a matrix of probabilities, one row per input, rows summing to 1")
-    own = (rows * np.log2(np.where(rows > 0, rows, 1.0))).sum(axis=1)
+    own = _own(rows)
     inputs = np.full(rows.shape[0], 1.0 / rows.shape[0])
     away = _divergences(rows, own, inputs)
     bits, step = float(inputs @ away), 1.0
@@ -107,7 +140,7 @@ def capacity(
     at: float,
     write: Write | None = None,
     copies: int = 1,
-    levels: npt.ArrayLike | None = None,
+    levels: npt.ArrayLike | int | None = None,
     tolerance: float = 1e-3,
 ) -> Capacity:
     """Capacity of a cell of a device, bits per target: one write, one read, the decoder knowing the age.
@@ -125,8 +158,9 @@ def capacity(
         One-shot by default.
     copies : int
         Cells with the same target whose reads are averaged; divide by it for bits per cell.
-    levels : array_like, optional
-        Targets that the input may use, instead of the whole range.
+    levels : array_like or int, optional
+        Targets that the input may use, instead of the whole range; or how many (2, 3, 4, 6, 8, 16), placed for the most
+        information when all are equally likely, as `memristore.Levels` places them.
     tolerance : float
         Bits between the bounds at which to stop.
 
@@ -141,13 +175,16 @@ def capacity(
     """
     check_number("capacity", "at", at, 0, 1e12)
     check_number("capacity", "copies", copies, 1, 16, integer=True)
-    chosen = None
-    if levels is not None:
+    chosen, how = None, OneShot() if write is None else write
+    if isinstance(levels, (int, np.integer)):
+        design = Levels(count=int(levels), placement="information").design(device, how, float(at), copies)
+        chosen = tuple(float(target) for target in design.targets)
+    elif levels is not None:
         given = np.asarray(levels, dtype=np.float64)
         if given.ndim != 1 or given.size < 1 or not np.all((given >= 0) & (given <= 1)):
             raise SpecError("capacity: levels are targets in [0, 1], shape (n,)")
         chosen = tuple(given.tolist())
-    return _capacity(device, float(at), OneShot() if write is None else write, copies, chosen, tolerance)
+    return _capacity(device, float(at), how, copies, chosen, tolerance)
 
 
 @functools.lru_cache(maxsize=128)
@@ -159,7 +196,8 @@ def _capacity(
         x = np.linspace(0.0, 1.0, knots * math.ceil((TARGETS - 1) / knots) + 1)
     else:
         x = np.array(levels)
-    masses = Reads(device, write, at, copies).masses(x, sketch=True)
+    # Rare reads carry next to nothing.
+    masses = Reads(device, write, at, copies, tails=False).masses(x, sketch=True)
     # Bins that are never seen cost time only.
     found = blahut_arimoto(masses[:, masses.max(axis=0) > 1e-18], tolerance)
     return Capacity(found.bits, found.inputs, x, found.gap)

@@ -62,12 +62,15 @@ class Reads:
         Seconds after programming.
     copies : int
         Cells with the same target whose reads are averaged.
+    tails : bool
+        Whether reads with a probability below 1e-6 must be right.
     """
 
     device: Device
     write: Write
     at: float
     copies: int = 1
+    tails: bool = True
 
     @property
     def kernel(self) -> ReadKernel:
@@ -79,7 +82,7 @@ class Reads:
             low, high = self.device.state_range
             model = self.write.model(self.device)
             finest = max(math.hypot(model.band, model.verify_std) / 8.0, (high - low) / 2048.0)
-        return read_kernel(self.device, self.at, bins, finest)
+        return read_kernel(self.device, self.at, bins, finest, self.tails)
 
     @property
     def edges(self) -> F64:

@@ -192,6 +192,33 @@ class Mapper(Configurable):
         plain = self.frame(lo, hi)
         return dataclasses.replace(plain, density=Density.fit(sample, plain.lo, plain.hi))
 
+    def window_over(
+        self,
+        values: F32,
+        channels: Sequence[Channel],
+        planes: int = 1,
+        decoder: str = "mmse",
+        clip_cost: float = 1.0,
+        threads: int = 0,
+    ) -> PlaneParams:
+        """Choose window and prior as :meth:`window` does, for reads at several ages.
+
+        Of the windows that are best for one of the channels, the one with the least mean logarithm of the errors
+        predicted on all of them.
+        """
+        found = list(dict.fromkeys(self.window(values, c, planes, decoder, clip_cost, threads) for c in channels))
+        if len(found) == 1:
+            return found[0]
+        low, high, _ = _core.extremes(values, threads)
+        sample = np.sort(strided_sample(values, SAMPLE))
+
+        def score(params: PlaneParams) -> float:
+            known = [seen(self, self.form(params), c, planes, *COARSE) for c in channels]
+            errors = [judge(params, k, sample, (low, high), values.size, decoder, clip_cost) for k in known]
+            return sum(math.log(max(error, 1e-300)) for error in errors)
+
+        return min(found, key=score)
+
     def distortion(self, values: F32, channel: Channel, planes: int = 1, decoder: str = "mmse") -> float:
         """Predicted mean squared error per value in the window that :meth:`window` would choose."""
         # Callers that try many parts of one sample give them in order.
