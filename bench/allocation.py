@@ -16,6 +16,9 @@ per layer         every tensor counts alike, whatever its size and values
 by squared error  every weight counts alike: least total squared error, which the magnitudes decide
 by magnitude      weights count by the mean magnitude of their tensor
 by fisher, by kl  weights count by the loss that their errors cause
+
+With --trials 120: by kl 88.98 +- 0.17 %, by magnitude 88.41 +- 0.20 % (no noise 91.70); a dozen arrays tell both from
+uniform (81 %), but not from each other.
 """
 
 from __future__ import annotations

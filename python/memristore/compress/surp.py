@@ -40,7 +40,7 @@ class SuRP(Compressor):
         Rounds are added to a tensor until its signal-to-distortion ratio (mean square over mean squared error) is at
         least this, dB.
     step : float
-        Factor between the thresholds of successive rounds, in [0.3, 0.98]. One half takes the fewest bits for a squared
+        Factor between the thresholds of successive rounds, in [0.5, 0.98]. One half takes the fewest bits for a squared
         error; nearer to one, prefixes are finer and their zeros more.
     minimum_dim : int
         Tensors with fewer dimensions (biases, normalisation) are left alone.
@@ -69,7 +69,7 @@ class SuRP(Compressor):
 
     def __post_init__(self) -> None:
         check_number("surp", "sdr", self.sdr, 0, 80, open_low=True)
-        check_number("surp", "step", self.step, 0.3, 0.98)
+        check_number("surp", "step", self.step, 0.5, 0.98)
         check_number("surp", "minimum_dim", self.minimum_dim, 0, 64, integer=True)
 
     def encode(self, payload: Payload, context: Context) -> Payload:
