@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from memristore.allocate import PerLayer, Sensitive
     from memristore.array import CellArray, OneShot, ProgramAndVerify
     from memristore.channel import BitChannel
-    from memristore.codes import Bch, Densest, InPlace, Ldpc, Repetition, Residual, Secded, Uncoded
+    from memristore.codes import Bch, Densest, InPlace, Ldpc, Repetition, Residual, Secded, ShannonKotelnikov, Uncoded
     from memristore.compress import Identity, Prune, Quantize, RateDistortion, Raw, Uniform, ZeroSpace
     from memristore.devices import Device
     from memristore.errors import (
@@ -69,6 +69,7 @@ _HOMES: Final[dict[str, str]] = {
     "Residual": "codes",
     "Secded": "codes",
     "Sensitive": "allocate",
+    "ShannonKotelnikov": "codes",
     "Sign": "protect",
     "Sparsity": "protect",
     "SpecError": "errors",
@@ -122,6 +123,7 @@ __all__ = [
     "Residual",
     "Secded",
     "Sensitive",
+    "ShannonKotelnikov",
     "Sign",
     "Sparsity",
     "SpecError",

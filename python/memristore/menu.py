@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -33,6 +34,11 @@ def planes_alone(values: F32, planes: int, spec: StorageSpec, *, threads: int = 
     return planes - 1 if best.alone is None else best.alone
 
 
+def likely_error(values: F32, code: AnalogCode, *, spec: StorageSpec, threads: int = 0) -> float:
+    """As :func:`predicted_error`, from more values: for the choice between codes."""
+    return predicted_error(values, spec, code, most=_MORE, threads=threads)
+
+
 def predicted_error(values: F32, spec: StorageSpec, code: AnalogCode, *, most: int = _MOST, threads: int = 0) -> float:
     """Mean squared error per value, values of shape (n,), stored with `code` and read at the end of the retention time.
 
@@ -43,10 +49,11 @@ def predicted_error(values: F32, spec: StorageSpec, code: AnalogCode, *, most: i
         return 0.0
     sample = strided_sample(values, most)
     sample = np.tile(sample, -(-_LEAST // sample.size)) if sample.size < _LEAST else np.ascontiguousarray(sample)
-    key, block = make_key(0, "menu"), CellBlock(0, sample.size, [])
+    key, block = make_key(0, "menu"), CellBlock(0, code.symbols(sample.size), [], values=sample.size)
     writer = Writer(
-        spec, key, block, keep=False, alone=lambda v, p: planes_alone(v, p, spec, threads=threads), threads=threads
-    )
+        spec, key, block, keep=False, alone=lambda v, p: planes_alone(v, p, spec, threads=threads),
+        predict=partial(likely_error, spec=spec, threads=threads), threads=threads,
+    )  # fmt: skip
     code.encode(sample, writer)
     at = spec.retention_seconds
     believed = channel_at(spec.cell, spec.write, at)
