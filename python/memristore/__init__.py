@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from memristore import devices, rng
     from memristore.allocate import PerLayer, Sensitive
-    from memristore.array import CellArray, OneShot, ProgramAndVerify
+    from memristore.array import BestOf, CellArray, OneShot, ProgramAndVerify
     from memristore.channel import BitChannel
     from memristore.codes import Bch, Densest, InPlace, Ldpc, Repetition, Residual, Secded, ShannonKotelnikov, Uncoded
     from memristore.compress import Identity, Prune, Quantize, RateDistortion, Raw, Uniform, ZeroSpace
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _HOMES: Final[dict[str, str]] = {
     "AdaptiveRange": "protect",
     "Bch": "codes",
+    "BestOf": "array",
     "BitChannel": "channel",
     "BitFormat": "sizing",
     "CellArray": "array",
@@ -90,6 +91,7 @@ __version__: Final = metadata.version("memristore")
 __all__ = [
     "AdaptiveRange",
     "Bch",
+    "BestOf",
     "BitChannel",
     "BitFormat",
     "CellArray",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memristore.array import F32
+from memristore.array import F32, read_cells
 from memristore.array import channel as channel_at
 from memristore.codes import AnalogCode
 from memristore.mapping import PlaneParams, fold
@@ -32,6 +32,7 @@ class JointWriter:
     spec: StorageSpec
     params: list[PlaneParams]
     block: CellBlock
+    key: int
     threads: int
     predict: Callable[[F32, AnalogCode], float] | None
 
@@ -76,12 +77,35 @@ class JointWriter:
         self._positions(made.encode(values, params, self.threads), copies)
 
 
+def combine(owner: JointWriter | JointReader, first: int, averaged: int, at: float, event: int, purpose: int) -> F32:
+    """Read the planes of one write and average the soft values of its copies."""
+    mapper = owner.spec.mapper
+    total: F32 | None = None
+    for copy in range(averaged):
+        reads = []
+        for cell in range(mapper.cells_per_symbol):
+            plane = first + copy * mapper.cells_per_symbol + cell
+            state = owner.block.states[plane]
+            reads.append(
+                read_cells(
+                    owner.spec.cell, owner.key, owner.block.address(plane), state, at,
+                    event=event, purpose=purpose, threads=owner.threads,
+                )
+            )  # fmt: skip
+        soft = mapper.soft(reads)
+        total = soft if total is None else np.add(total, soft, out=total)
+    if total is None:
+        raise RuntimeError("a write has at least one plane")
+    return total if averaged == 1 else np.multiply(total, np.float32(1.0 / averaged), out=total)
+
+
 class JointReader:
     """What a reader of planes does with curves; see `memristore.codes.code.PlaneReader`."""
 
     spec: StorageSpec
     params: list[PlaneParams]
     block: CellBlock
+    key: int
     believed: Channel
     threads: int
 

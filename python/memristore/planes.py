@@ -18,14 +18,13 @@ from memristore.array import (
     ProgramAndVerify,
     Programmed,
     pack_state,
-    read_cells,
     unpack_state,
     write_cells,
 )
 from memristore.array import channel as channel_at
 from memristore.codes import AnalogCode
 from memristore.devices.moments import Channel
-from memristore.joint_planes import JointReader, JointWriter
+from memristore.joint_planes import JointReader, JointWriter, combine
 from memristore.mapping import PlaneParams, Table
 from memristore.spec import StorageSpec
 from memristore.streams import AnalogStream
@@ -296,28 +295,6 @@ class Writer(JointWriter):
         soft = combine(self, first, self._averaged, self._verify_at, 0, VERIFY_READ)
         seen = verify_channel(spec)
         return spec.mapper.table(params, seen, self._averaged, "inverse")(soft, self.threads)
-
-
-def combine(owner: Writer | Reader, first: int, averaged: int, at: float, event: int, purpose: int) -> F32:
-    """Read the planes of one write and average the soft values of its copies."""
-    mapper = owner.spec.mapper
-    total: F32 | None = None
-    for copy in range(averaged):
-        reads = []
-        for cell in range(mapper.cells_per_symbol):
-            plane = first + copy * mapper.cells_per_symbol + cell
-            state = owner.block.states[plane]
-            reads.append(
-                read_cells(
-                    owner.spec.cell, owner.key, owner.block.address(plane), state, at,
-                    event=event, purpose=purpose, threads=owner.threads,
-                )
-            )  # fmt: skip
-        soft = mapper.soft(reads)
-        total = soft if total is None else np.add(total, soft, out=total)
-    if total is None:
-        raise RuntimeError("a write has at least one plane")
-    return total if averaged == 1 else np.multiply(total, np.float32(1.0 / averaged), out=total)
 
 
 class Reader(JointReader):

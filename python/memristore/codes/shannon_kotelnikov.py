@@ -29,7 +29,7 @@ class ShannonKotelnikov(AnalogCode):
     Parameters
     ----------
     ratio : {"1:2", "2:1"}
-        Values to cells.
+        Values to cells; ``"1/2"`` and ``"2/1"`` are understood too, where a colon means something else.
     planes : int
         Cells of a symbol: 2 or more for ``"1:2"``, 1 or more for ``"2:1"``, further ones repeat coordinates, whose
         reads are averaged. 0 means 2 and 1.
@@ -65,6 +65,8 @@ class ShannonKotelnikov(AnalogCode):
     always: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.ratio, str):
+            object.__setattr__(self, "ratio", self.ratio.replace("/", ":"))
         if self.ratio not in _RATIOS:
             raise SpecError(f"{self.name}: ratio must be one of {', '.join(_RATIOS)}, not {self.ratio!r}")
         if self.curve not in _CURVES:

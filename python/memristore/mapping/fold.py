@@ -18,7 +18,10 @@ from memristore.mapping.mapper import F32, F64, KNOTS, Mapper, PlaneParams, Tabl
 #: Curves that the descent starts from: spirals by the distance of their arms in standard deviations, and rows.
 STARTS: Final = (("rows", 1.0), ("rows", 2.0), ("rows", 3.0), ("rows", 4.0), ("spiral", 3.0), ("spiral", 2.3),
                  ("spiral", 1.9), ("spiral", 1.6), ("spiral", 1.3), ("spiral", 1.0))  # fmt: skip
+#: Steps of the descent; those after which only the best starts go on, and how many.
 _STEPS: Final = 60
+_FIRST_STEPS: Final = 10
+_KEPT: Final = 3
 # Bins of one value; points of the curve per step of the noise, and at least and most.
 _BINS: Final = 56
 _PER_STEP: Final = 3.0
@@ -71,14 +74,17 @@ class Fold:
 
 def fold(mapper: Mapper, channel: Channel, copies: int, params: PlaneParams, start: int) -> Fold:
     """Curve for pairs of values with the prior of `params`, in a cell whose reads `channel` describes."""
-    return _fold(mapper, channel, copies, _form(params), min(max(start, 0), len(STARTS) - 1))
+    return _fold(mapper, channel, copies, _form(params), min(max(start, 0), len(STARTS) - 1), _STEPS)
 
 
 def best_start(mapper: Mapper, channel: Channel, copies: int, params: PlaneParams) -> int:
     """Number of the start from which the descent ends lowest."""
-    errors = [fold(mapper, channel, copies, params, start).error for start in range(len(STARTS))]
+    form = _form(params)
+    first = [_fold(mapper, channel, copies, form, start, _FIRST_STEPS).error for start in range(len(STARTS))]
+    kept = sorted(sorted(range(len(STARTS)), key=lambda start: first[start])[:_KEPT])
+    errors = {start: fold(mapper, channel, copies, params, start).error for start in kept}
     # More than rounding is required of a better one.
-    return next(i for i, error in enumerate(errors) if error <= min(errors) * (1 + 1e-9))
+    return next(start for start in kept if errors[start] <= min(errors.values()) * (1 + 1e-9))
 
 
 def tables(made: Fold, mapper: Mapper, copies: int, params: PlaneParams, seen: Channel) -> tuple[Table, Table]:
@@ -107,7 +113,7 @@ def _form(params: PlaneParams) -> PlaneParams:
 
 
 @functools.lru_cache(maxsize=256)
-def _fold(mapper: Mapper, channel: Channel, copies: int, form: PlaneParams, start: int) -> Fold:
+def _fold(mapper: Mapper, channel: Channel, copies: int, form: PlaneParams, start: int, steps: int) -> Fold:
     coordinate = axis(mapper, channel, copies)
     x, mass, within = _bins(form)
     pairs = np.stack([np.repeat(x, x.size), np.tile(x, x.size)])
@@ -123,26 +129,31 @@ def _fold(mapper: Mapper, channel: Channel, copies: int, form: PlaneParams, star
     spread = math.sqrt(float(mass @ np.square(x - mass @ x)))
     ideal = _start(STARTS[start], points, float(mass @ x), spread)
     near = np.argmin(0.5 * np.square(ideal).sum(axis=0) - pairs.T @ ideal, axis=1)
-    return _descend(position, likelihood, pairs, weight, near, within)
+    return _descend(position, likelihood, pairs, weight, near, within, steps)
 
 
 def _descend(
-    position: F64, likelihood: F64, pairs: F64, weight: F64, near: npt.NDArray[np.intp], within: float
-) -> Fold:
-    """Improve decoder and encoder in turn, each the best for the other, as vector quantisers for noisy channels are."""
+    position: F64, likelihood: F64, pairs: F64, weight: F64, near: npt.NDArray[np.intp], within: float,
+    steps: int = _STEPS, price: float | F64 = 0.0,
+) -> Fold:  # fmt: skip
+    """Improve decoder and encoder in turn, each the best for the other, as vector quantisers for noisy channels are.
+
+    `price` is what the points cost, where not all cost alike: on cells, whose states are limited, they do.
+    """
     points, before = position.size, math.inf
     power = float(weight @ np.square(pairs).sum(axis=0))
-    for _ in range(_STEPS):
+    for _ in range(steps):
         mass: F64 = np.bincount(near, weight, points).astype(np.float64)
         moment: F64 = np.stack([np.bincount(near, weight * part, points) for part in pairs]).astype(np.float64)
         seen = mass @ likelihood
         decoded = (moment @ likelihood) / np.maximum(seen, np.finfo(np.float64).tiny)
         error = power - float(seen @ np.square(decoded).sum(axis=0))
+        cost = error + float((mass * price).sum())
         centre = decoded @ likelihood.T
-        offset = 0.5 * (likelihood @ np.square(decoded).sum(axis=0))
-        if error > before * (1 - 1e-5):
+        offset = 0.5 * (likelihood @ np.square(decoded).sum(axis=0) + price)
+        if cost > before * (1 - 1e-5):
             break
-        before = error
+        before = cost
         near = np.argmin(offset - pairs.T @ centre, axis=1)
     return Fold(position, centre.astype(np.float32), offset.astype(np.float32), mass, moment, 0.5 * error + within)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -164,9 +165,7 @@ class _Search:
         below, above = self.sample[self.sample < lo], self.sample[self.sample > hi]
         clipped = np.square(lo - below, dtype=np.float64).sum() + np.square(above - hi, dtype=np.float64).sum()
         ends = max(lo - self.ends[0], 0.0) ** 2 + max(self.ends[1] - hi, 0.0) ** 2
-        joint = self.joint
-        longest = max(part.length for part in joint.axes)
-        noise = _moments(joint, params, curve, joint.channel, min(max(longest / 60.0, 0.5), 0.8), params.density)[1]
+        noise = _expected_error(self.joint, params, curve)
         return params.width**2 * noise + float(clipped) / self.sample.size + ends / self.n
 
 
@@ -189,46 +188,74 @@ def _places(
     return tables[0], tables[1]
 
 
-def _moments(
-    joint: Joint, params: PlaneParams, curve: PlaneCurve, seen: Channel, step: float, prior: Density
-) -> tuple[tuple[F64, F64, F64], float]:
-    """Posterior means of the window position on a grid of reads, its nodes, and the expected squared error.
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """Points along a curve: window positions of the value, their prior, and mean and spread of both reads there.
 
-    `seen` is the channel of the reads, `step` the distance of the grid's nodes.
+    `distance`, `mean` and `std` have a row for each coordinate.
     """
-    tables = joint.places(params, curve)
-    axes = [axis(joint.mapper, seen, copies) for copies in joint.copies]
-    # Neighbouring points of the curve lie within each other's noise.
+
+    position: F64
+    mass: F64
+    first: F64
+    distance: F64
+    mean: F64
+    std: F64
+
+
+def _path(axes: Sequence[Axis], tables: Sequence[F32], params: PlaneParams, prior: Density, apart: float) -> _Path:
+    """Points at equal steps of the window, in the plane no further than about `apart` from their neighbours."""
     hops = [
         np.abs(np.diff(np.interp(table, part.position, part.distance))).max()
         for part, table in zip(axes, tables, strict=True)
     ]
-    fastest = float(max(hops)) * (_KNOTS - 1)
-    points = int(min(max(fastest / (1.2 * step), 256), _KNOTS - 1)) + 1
+    points = int(min(max(float(max(hops)) * (_KNOTS - 1) / apart, 256), _KNOTS - 1)) + 1
     mass, first = prior.masses(points, params.lo, params.hi)
     total = mass.sum()
     mass, first = mass / total, first / total
     position = np.linspace(0.0, 1.0, points)
+    # A prior that underflows would leave far reads without any candidate.
     lift = np.maximum(1e-12 * mass.max() - mass, 0.0)
     mass, first = mass + lift, first + lift * position
-    weights, nodes = [], []
-    for part, table in zip(axes, tables, strict=True):
-        node = np.arange(-_TAILS, part.length + _TAILS + step, step)
-        read = part.reads(node)
-        mean, std = part.moments(np.interp(position, np.linspace(0.0, 1.0, table.size), table))
-        # Reads lie as densely as the nodes do: a node stands for the reads half way to its neighbours.
-        share = np.abs(np.gradient(read))
-        z = (read[:, None] - mean) / std
-        weights.append(np.exp(-0.5 * z * z) * (share[:, None] / (std * math.sqrt(2.0 * math.pi))))
-        nodes.append(node)
-    a, b = weights[0], np.ascontiguousarray(weights[1].T)
-    floor = np.finfo(np.float64).tiny
-    whole = (a * mass) @ b
-    mean_position = ((a * first) @ b) / np.maximum(whole, floor)
-    # The error inside the window; what clipping costs is not the noise's doing.
-    inner, square = (a * (mass * position)) @ b, (a * (mass * position * position)) @ b
-    error = float(np.maximum(square - inner * inner / np.maximum(whole, floor), 0.0).sum())
-    return (mean_position, nodes[0], nodes[1]), error
+    places = [np.interp(position, np.linspace(0.0, 1.0, table.size), table) for table in tables]
+    distance = np.stack([np.interp(x, part.position, part.distance) for part, x in zip(axes, places, strict=True)])
+    moments = [part.moments(x) for part, x in zip(axes, places, strict=True)]
+    return _Path(position, mass, first, distance, *(np.stack(both) for both in zip(*moments, strict=True)))
+
+
+def _nodes(part: Axis, step: float) -> tuple[F64, F64, F64]:
+    """Equally spaced distances, the reads there, and the range of reads that each stands for."""
+    node = np.arange(-_TAILS, part.length + _TAILS + step, step)
+    read = part.reads(node)
+    return node, read, np.abs(np.gradient(read))
+
+
+def _expected_error(joint: Joint, params: PlaneParams, curve: PlaneCurve) -> float:
+    """Squared error that noise is expected to leave, in squared widths of the window; clipping is not its doing."""
+    axes, tables = joint.axes, joint.places(params, curve)
+    step = min(max(max(part.length for part in axes) / 60.0, 0.5), 0.8)
+    path = _path(axes, tables, params, params.density, 1.2 * step)
+    reach = np.arange(-math.ceil(_TAILS / step), math.ceil(_TAILS / step) + 1)
+    weights, where, sizes = [], [], []
+    for part, distance, mean, std in zip(axes, path.distance, path.mean, path.std, strict=True):
+        node, read, share = _nodes(part, step)
+        # Nodes around each point only: the others never see it.
+        near = np.clip(np.rint((distance[:, None] + _TAILS) / step).astype(np.intp) + reach, 0, node.size - 1)
+        z = (read[near] - mean[:, None]) / std[:, None]
+        weight = np.exp(-0.5 * z * z) * share[near] / (std[:, None] * math.sqrt(2.0 * math.pi))
+        # Clipped indices repeat the end: it counts once.
+        weight[:, 1:][near[:, 1:] == near[:, :-1]] = 0.0
+        weights.append(weight)
+        where.append(near)
+        sizes.append(node.size)
+    index = (where[0][:, :, None] * sizes[1] + where[1][:, None, :]).reshape(-1)
+    value = path.mass[:, None, None] * weights[0][:, :, None] * weights[1][:, None, :]
+    sums = []
+    for _ in range(3):
+        sums.append(np.bincount(index, value.reshape(-1), sizes[0] * sizes[1]))
+        value = value * path.position[:, None, None]
+    mass, first, second = sums
+    return float(np.maximum(second - first * first / np.maximum(mass, np.finfo(np.float64).tiny), 0.0).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,12 +279,20 @@ def _surface(
     mapper: Mapper, channel: Channel, copies: tuple[int, int], params: PlaneParams, curve: PlaneCurve, seen: Channel,
     prior: Density,
 ) -> Surface:  # fmt: skip
-    joint = Joint(mapper, channel, copies)
-    (position, first, second), _ = _moments(joint, params, curve, seen, _STEP, prior)
+    axes = (axis(mapper, seen, copies[0]), axis(mapper, seen, copies[1]))
+    path = _path(axes, Joint(mapper, channel, copies).places(params, curve), params, prior, 1.2 * _STEP)
+    nodes, weights = [], []
+    for part, mean, std in zip(axes, path.mean, path.std, strict=True):
+        node, read, _ = _nodes(part, _STEP)
+        z = (read[:, None] - mean) / std
+        weights.append(np.exp(-0.5 * z * z) / std)
+        nodes.append(node)
+    along, across = weights[0], np.ascontiguousarray(weights[1].T)
+    mass = (along * path.mass) @ across
+    position = ((along * path.first) @ across) / np.maximum(mass, np.finfo(np.float64).tiny)
     grain = params.width * _GRAIN
     values: F32 = (np.round((params.lo + params.width * position) / grain) * grain).astype(np.float32)
-    axes = (axis(mapper, seen, copies[0]), axis(mapper, seen, copies[1]))
-    return Surface(values, (axes[0].ruler(first), axes[1].ruler(second)))
+    return Surface(values, (axes[0].ruler(nodes[0]), axes[1].ruler(nodes[1])))
 
 
 def surface(joint: Joint, params: PlaneParams, curve: PlaneCurve, seen: Channel, decoder: str) -> Surface:
