@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from memristore.evaluate import Comparison, Evaluation, evaluate
     from memristore.ledger import Ledger
     from memristore.mapping import Companded, Differential, Levels, Linear
-    from memristore.protect import AdaptiveRange, Entropy, Sign, Sparsity
+    from memristore.protect import AdaptiveRange, Entropy, Hybrid, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
     from memristore.sizing import BitFormat, sized_for
     from memristore.spec import StorageSpec
@@ -50,6 +50,7 @@ _HOMES: Final[dict[str, str]] = {
     "Entropy": "protect",
     "Evaluation": "evaluate",
     "FileError": "errors",
+    "Hybrid": "protect",
     "Identity": "compress",
     "InPlace": "codes",
     "Ldpc": "codes",
@@ -105,6 +106,7 @@ __all__ = [
     "Entropy",
     "Evaluation",
     "FileError",
+    "Hybrid",
     "Identity",
     "InPlace",
     "Ldpc",

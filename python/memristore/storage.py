@@ -223,7 +223,8 @@ def _directory(bits: list[BitStream], cells: dict[str, StreamCells]) -> BitStrea
 
     What a decoder cannot know from the architecture and the recipe, since the choice depends on the weights. Lengths
     follow from decoded masks and flags. Kinds: sign 1, flag 2, mask 4, some plane constant 8; planes in the high four
-    bits. Then one bit for each bit stream: whether it is entropy-coded; none of these if no stream is.
+    bits. Then one bit for each tensor: whether levels were split off, and one for each bit stream: whether it is
+    entropy-coded; none of either if none is.
     """
     kinds = {"sign": 1, "flag": 2, "mask": 4}
     entries: dict[str, int] = {}
@@ -234,8 +235,11 @@ def _directory(bits: list[BitStream], cells: dict[str, StreamCells]) -> BitStrea
     for item in bits:
         if base_of(item.name) in entries:
             entries[base_of(item.name)] |= kinds.get(item.kind, 0)
+    split = {base_of(item.name) for item in bits if item.name.endswith(f"{SEPARATOR}step")}
+    hybrid = np.array([base in split for base in entries], dtype=np.bool_)
     coded = np.array([item.name.endswith(f"{SEPARATOR}coded") for item in bits], dtype=np.bool_)
-    parts = [np.array(list(entries.values()), dtype=np.uint8), np.packbits(coded) if coded.any() else coded[:0]]
+    marks = [np.packbits(mark) for mark in (hybrid, coded) if mark.any()]
+    parts = [np.array(list(entries.values()), dtype=np.uint8), *marks]
     return BitStream.from_array(DIRECTORY, np.concatenate(parts).astype(np.uint8), "index")
 
 
