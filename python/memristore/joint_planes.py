@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from memristore.codes import AnalogCode
 from memristore.mapping import PlaneParams, fold
 from memristore.mapping.axis import unit
 from memristore.mapping.density import Density
+from memristore.mapping.remainder import Remainder, correction
 from memristore.mapping.spread import Joint, PlaneCurve, surface
 from memristore.spec import StorageSpec
 
@@ -109,7 +111,28 @@ class JointReader:
     believed: Channel
     threads: int
 
+    parts: list[int]
+
     def _soft(self, first: int, copies: int) -> F32:
+        raise NotImplementedError
+
+    def _first(self, part: int) -> int:
+        raise NotImplementedError
+
+    def _verify(self) -> Channel:
+        raise NotImplementedError
+
+    @property
+    def writes(self) -> int:
+        """Writes of the stream."""
+        return len(self.parts)
+
+    def estimate(self, part: int) -> F32:
+        """Read and decode one write as the recipe says."""
+        raise NotImplementedError
+
+    def recover(self, part: int) -> F32:
+        """Read one write and invert the mean response."""
         raise NotImplementedError
 
     def _missing(self, planes: int) -> bool:
@@ -127,6 +150,25 @@ class JointReader:
         )  # fmt: skip
         wide = self.spec.mapper.cells_per_symbol
         return decoder(self._soft(0, copies[0]), self._soft(copies[0] * wide, copies[1]), self.threads)
+
+    def chained(self) -> F32:
+        """Decode values whose writes each hold what the one before left over."""
+        spec, last = self.spec, self.writes - 1
+        planes = sum(self.parts) * spec.mapper.cells_per_symbol
+        if spec.decoder != "mmse" or len(self.block.states) < planes or any(p.constant for p in self.params):
+            return reduce(np.add, (self.recover(part) for part in range(last)), self.estimate(last))
+        tell = partial(spec.mapper.table, channel=self.believed)
+        seen = self._soft(self._first(last), self.parts[last])
+        total = tell(self.params[last], planes=self.parts[last], decoder="mmse")(seen, self.threads)
+        known = Remainder(replace(self.params[last], followed=False), self.parts[last])
+        for part in range(last - 1, -1, -1):
+            params, soft = replace(self.params[part], followed=False), self._soft(self._first(part), 1)
+            total = total + tell(params, planes=1, decoder="inverse")(soft, self.threads)
+            found = correction(spec.mapper, params, self._verify(), self.believed, known)
+            if found is not None:
+                total = found.add(soft, seen, total, self.threads)
+            known, seen = Remainder(None, spread=known.spread if found is None else found.spread), total
+        return total
 
     def fold(self, copies: int) -> F32:
         """Decode pairs of values."""

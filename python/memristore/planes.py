@@ -340,10 +340,8 @@ class Reader(JointReader):
         values = self.code.decode(self) if n else spare[:0]
         return AnalogStream(name, values, spare=spare if values is self._out else values)
 
-    @property
-    def writes(self) -> int:
-        """Writes of the stream."""
-        return len(self.parts)
+    def _verify(self) -> Channel:
+        return verify_channel(self.spec)
 
     def _decode(self, part: int, decoder: str) -> F32:
         params = self.params[part]

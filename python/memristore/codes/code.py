@@ -61,6 +61,9 @@ class PlaneReader(Protocol):
     def recover(self, part: int) -> F32:
         """Return the unbiased estimate of the values of the `part`-th write, as the encoder's verify read gave it."""
 
+    def chained(self) -> F32:
+        """Return the best estimate of values whose writes each hold what the one before left over."""
+
     def spread(self, copies: tuple[int, int]) -> F32:
         """Return the best estimate of values that :meth:`PlaneWriter.spread` wrote."""
 
