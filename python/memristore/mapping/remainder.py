@@ -17,6 +17,7 @@ from memristore.mapping.mapper import F32, F64, Mapper, PlaneParams
 
 _VALUES: Final = 161
 _REACH: Final = 4.5
+_FARTHEST: Final = 6.0
 #: Nodes of reads per spread, and of remainders; at most so many.
 _PER_SPREAD: Final = 2.0
 _MOST: Final = 384
@@ -106,10 +107,12 @@ def correction(
     fixed, expected = first.before(x[:, None] - e, params)
     fixed += first.prior[:, None]
     for k, read in enumerate(reads):
-        weight = np.exp(fixed - 0.5 * np.square((read - expected) / first.left[:, None]))
+        # Positions that such a read hardly ever comes from are left out.
+        near = np.abs(read - first.later) < _FARTHEST * first.later_std
+        weight = np.exp(fixed[near] - 0.5 * np.square((read - expected[near]) / first.left[near, None]))
         mass[k] = weight.sum(axis=0)
-        moment[k] = x @ weight
-        square[k] = (x * x) @ weight
+        moment[k] = x[near] @ weight
+        square[k] = np.square(x[near]) @ weight
     floor = np.finfo(np.float64).tiny
     total, mean = mass @ likelihood, moment @ likelihood
     error = np.maximum(square @ likelihood - mean * mean / np.maximum(total, floor), 0.0).sum() / total.sum()
