@@ -46,6 +46,7 @@ TARGETS = (1e-12, 1e-4)
 GOAL, FAR = 0.80, 4 / 3
 SOURCES: dict[str, Source] = {"Gaussian": Gaussian(), "Laplacian": Laplacian()}
 SIGN, RANGED = (ms.Sign(),), (ms.Sign(), ms.AdaptiveRange())
+WIDE, NARROW = ms.ShannonKotelnikov(ratio="1:2"), ms.ShannonKotelnikov(ratio="2:1")
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def measure(name: str, point: Point, spec: ms.StorageSpec, seed: int = 1) -> dic
     found, payload = made.bits.format, 8 * made.bits.payload_bytes
     # Analog values need few bits to come back; only coded ones are lost together.
     coded = any(isinstance(c, RateDistortion) for c in spec.compress)
+    coded |= any(isinstance(p, ms.Hybrid) for p in spec.protect)
     words = payload / point.n * min(ENTROPY_BLOCK, point.n) / found.code.block_data_bits
     lost = min(found.block_error * max(words, 1.0), 1.0) if coded else 0.0
     cells, source = made.cells_per_weight, SOURCES[point.source]
@@ -101,7 +103,7 @@ def measure(name: str, point: Point, spec: ms.StorageSpec, seed: int = 1) -> dic
         "opta_db": opta(source, point.capacity, cells), "bits": found.describe(),
     }  # fmt: skip
     kinds = made.ledger().by_kind()
-    if coded:
+    if "data" not in kinds:
         information = found.channel.information / found.cells_per_coded_bit
         written = payload / point.n
         factors = {
@@ -127,6 +129,12 @@ def residual(spec: ms.StorageSpec) -> list[ms.StorageSpec]:
     return [replace(spec, code=ms.Residual(planes=planes)) for planes in (2, 3, 4)]
 
 
+def hybrids(spec: ms.StorageSpec) -> list[ms.StorageSpec]:
+    """Levels as entropy-coded bits and remainders in cells, from half a cell to one per value."""
+    found = [(NARROW, k) for k in (2, 4)] + [(spec.code, k) for k in (2, 3, 4, 6, 8, 16, 32, 64)]
+    return [replace(spec, code=code, protect=(ms.Hybrid(levels=k), ms.Entropy())) for code, k in found]
+
+
 def analog(point: Point) -> dict[str, list[ms.StorageSpec]]:
     """Families of analog recipes: name to settings of rising cells per value."""
     naive = replace(point.spec, mapper=ms.Linear(clip=None), decoder="inverse")
@@ -142,6 +150,10 @@ def analog(point: Point) -> dict[str, list[ms.StorageSpec]]:
         "sign, companded + repetition": repeated(replace(curved, protect=SIGN)),
         "sign + range, companded + repetition": repeated(replace(curved, protect=RANGED)),
         "sign + range, companded + residual": residual(replace(curved, protect=RANGED)),
+        "two in one": [replace(point.spec, code=NARROW, protect=p) for p in ((), SIGN, RANGED)],
+        "one in two": [replace(point.spec, code=WIDE, protect=p) for p in ((), SIGN, RANGED)],
+        "sign, best of 4 writes": [replace(point.spec, protect=SIGN, write=ms.BestOf(writes=4))],
+        "hybrid": hybrids(curved),
     }
 
 

@@ -39,7 +39,7 @@ BASE = {
     "devices": {"errors", "config", "units", "registry", "_core"},
 }
 STAGES = {"compress", "protect", "codes", "mapping", "allocate", "array"}
-STORE = {"spec", "planes", "menu", "storage", "stored", "ledger", "cell_file", "torch_io"}
+STORE = {"spec", "planes", "joint_planes", "menu", "storage", "stored", "ledger", "cell_file", "torch_io"}
 CELLS = {"reference_cells", "sizing", "bit_cells"}
 _BELOW_STORE = set(BASE) | {"_core"} | STAGES | CELLS
 _BELOW_EVALUATE = _BELOW_STORE | STORE

@@ -34,6 +34,44 @@ void lookup(const py::buffer& values, const py::buffer& table, float x0, float i
   });
 }
 
+void plane(const py::buffer& row, const py::buffer& column, const py::buffer& table, std::size_t columns,
+           const py::buffer& out, int threads) {
+  const auto r = input<float>(row, "row");
+  const auto c = input<float>(column, "column");
+  const auto knots = input<float>(table, "table");
+  const auto y = output<float>(out, "out");
+  same_length(r.n, c.n, "column");
+  same_length(r.n, y.n, "out");
+  if (columns < 2 || knots.n % columns != 0 || knots.n / columns < 2)
+    throw py::value_error("table: needs whole rows, at least two of them, of at least two knots");
+  check_range(0, r.n, threads);
+  const Unlocked unlocked;
+  for_chunks(r.n, threads, [&](std::size_t start, std::size_t n) {
+    lookup_plane(r.data + start, c.data + start, n, knots.data, knots.n / columns, columns, y.data + start);
+  });
+}
+
+void nearest(const py::buffer& first, const py::buffer& second, const py::buffer& x, const py::buffer& y,
+             const py::buffer& offset, const py::buffer& out, int threads) {
+  const auto a = input<float>(first, "first");
+  const auto b = input<float>(second, "second");
+  const auto px = input<float>(x, "x");
+  const auto py_ = input<float>(y, "y");
+  const auto away = input<float>(offset, "offset");
+  const auto found = output<std::uint16_t>(out, "out");
+  same_length(a.n, b.n, "second");
+  same_length(a.n, found.n, "out");
+  same_length(px.n, py_.n, "y");
+  same_length(px.n, away.n, "offset");
+  if (px.n == 0 || px.n % 8 != 0 || px.n > 65536) throw py::value_error("x: a curve has 8, 16, ... 65536 points");
+  check_range(0, a.n, threads);
+  const CurvePoints curve = {px.data, py_.data, away.data, px.n};
+  const Unlocked unlocked;
+  for_chunks(a.n, threads, [&](std::size_t start, std::size_t n) {
+    nearest_points(a.data + start, b.data + start, n, curve, found.data + start);
+  });
+}
+
 void split_sign(const py::buffer& values, const py::buffer& magnitude, const py::buffer& signs, int threads) {
   const auto v = input<float>(values, "values");
   const auto m = output<float>(magnitude, "magnitude");
@@ -115,6 +153,10 @@ void register_maps(py::module_& m) {
   m.def("affine", &affine, arg("values"), arg("scale"), arg("offset"), arg("lo"), arg("hi"), arg("out"),
         arg("threads") = 0);
   m.def("lookup", &lookup, arg("values"), arg("table"), arg("x0"), arg("inv_step"), arg("extrapolate"), arg("out"),
+        arg("threads") = 0);
+  m.def("lookup_plane", &plane, arg("row"), arg("column"), arg("table"), arg("columns"), arg("out"),
+        arg("threads") = 0);
+  m.def("nearest_points", &nearest, arg("first"), arg("second"), arg("x"), arg("y"), arg("offset"), arg("out"),
         arg("threads") = 0);
   m.def("split_sign", &split_sign, arg("values"), arg("magnitude"), arg("signs"), arg("threads") = 0);
   m.def("join_sign", &join_sign, arg("magnitude"), arg("signs"), arg("out"), arg("threads") = 0);

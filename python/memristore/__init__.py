@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from memristore import devices, rng
     from memristore.allocate import PerLayer, Sensitive
-    from memristore.array import CellArray, OneShot, ProgramAndVerify
+    from memristore.array import BestOf, CellArray, OneShot, ProgramAndVerify
     from memristore.channel import BitChannel
-    from memristore.codes import Bch, Densest, InPlace, Ldpc, Repetition, Residual, Secded, Uncoded
+    from memristore.codes import Bch, Densest, InPlace, Ldpc, Repetition, Residual, Secded, ShannonKotelnikov, Uncoded
     from memristore.compress import Identity, Prune, Quantize, RateDistortion, Raw, Uniform, ZeroSpace
     from memristore.devices import Device
     from memristore.errors import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from memristore.ledger import Ledger
     from memristore.mapping import Companded, Differential, Levels, Linear
     from memristore.prediction import Choice, Prediction, auto, predict
-    from memristore.protect import AdaptiveRange, Entropy, Sign, Sparsity
+    from memristore.protect import AdaptiveRange, Entropy, Hybrid, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
     from memristore.sizing import BitFormat, sized_for
     from memristore.spec import StorageSpec
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _HOMES: Final[dict[str, str]] = {
     "AdaptiveRange": "protect",
     "Bch": "codes",
+    "BestOf": "array",
     "BitChannel": "channel",
     "BitFormat": "sizing",
     "CellArray": "array",
@@ -51,6 +52,7 @@ _HOMES: Final[dict[str, str]] = {
     "Entropy": "protect",
     "Evaluation": "evaluate",
     "FileError": "errors",
+    "Hybrid": "protect",
     "Identity": "compress",
     "InPlace": "codes",
     "Ldpc": "codes",
@@ -72,6 +74,7 @@ _HOMES: Final[dict[str, str]] = {
     "Residual": "codes",
     "Secded": "codes",
     "Sensitive": "allocate",
+    "ShannonKotelnikov": "codes",
     "Sign": "protect",
     "Sparsity": "protect",
     "SpecError": "errors",
@@ -94,6 +97,7 @@ __version__: Final = metadata.version("memristore")
 __all__ = [
     "AdaptiveRange",
     "Bch",
+    "BestOf",
     "BitChannel",
     "BitFormat",
     "CellArray",
@@ -108,6 +112,7 @@ __all__ = [
     "Entropy",
     "Evaluation",
     "FileError",
+    "Hybrid",
     "Identity",
     "InPlace",
     "Ldpc",
@@ -129,6 +134,7 @@ __all__ = [
     "Residual",
     "Secded",
     "Sensitive",
+    "ShannonKotelnikov",
     "Sign",
     "Sparsity",
     "SpecError",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -24,6 +26,8 @@ U16 = npt.NDArray[np.uint16]
 
 READ: Final = _core.PURPOSES["read"]
 VERIFY_READ: Final = _core.PURPOSES["verify_read"]
+#: Most writes of a cell in one programming; each has a number of its own.
+_MOST_WRITES: Final = 256
 
 
 class Write(Configurable):
@@ -119,7 +123,69 @@ class ProgramAndVerify(Write):
         )
 
 
-WRITES: Final[dict[str, type[Write]]] = {w.name: w for w in (OneShot, ProgramAndVerify)}
+@dataclass(frozen=True, kw_only=True)
+class BestOf(Write):
+    """Write, read, write again until the read is near enough; no pulse data needed.
+
+    A write replaces the one before, so the best of several cannot be had back: each is kept or given up before the next
+    is known. A cell is left alone once its verify read lies within a threshold of the mean read of its target: the root
+    mean square error, in spreads of one-shot reads, that the writes still left are expected to end with, which is the
+    best rule there is for normal noise. The last write is kept as it is; cells further off then than one spread count
+    as failed. Every write is counted as a pulse.
+
+    Parameters
+    ----------
+    writes : int
+        At most so many writes of each cell; 1 is a one-shot write.
+
+    Notes
+    -----
+    Each write draws the device's write noise afresh; the fixed offset of a cell stays. Verify reads are noisy, so noise
+    made at read time sets the limit. Cells that hold bits are written once. Optimal stopping with known distribution:
+    L. Moser, "On a problem of Cayley", Scripta Mathematica 22 (1956).
+    """
+
+    name: ClassVar[str] = "best-of"
+    writes: int = 4
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "writes", self.writes, 1, _MOST_WRITES, integer=True)
+
+    def thresholds(self) -> list[float]:
+        """Distance, in spreads, within which each write is kept; that of the last marks failures."""
+        left, out = 1.0, [1.0]
+        for _ in range(self.writes - 1):
+            reach = math.sqrt(left)
+            out.append(round(reach * 2.0**20) / 2.0**20)
+            inside = math.erf(reach / math.sqrt(2.0))
+            left = inside - reach * math.sqrt(2.0 / math.pi) * math.exp(-0.5 * left) + left * (1.0 - inside)
+        return out[::-1]
+
+    def program(self, device: Device, key: int, event: int, first: int, targets: F32, threads: int) -> Programmed:
+        """Write targets, shape (n,), into the cells from address `first` on."""
+        near, spread = one_shot(device, 0.0).at_targets(targets)
+        kept = np.empty_like(targets)
+        pulses, failed = np.zeros(targets.size, np.uint16), np.zeros(targets.size, np.uint8)
+        state, active = np.empty_like(targets), np.ones(targets.size, np.bool_)
+        for number, threshold in enumerate(self.thresholds()):
+            # Draws are named by their number: a cell's fourth write is the same whatever became of the others.
+            again = event * _MOST_WRITES + number
+            _core.program(device.core(), key, again, first, targets, state, threads)
+            seen = read_cells(device, key, first, state, 0.0, event=again + 1, purpose=VERIFY_READ, threads=threads)
+            np.copyto(kept, state, where=active)
+            pulses += active
+            off = np.abs(seen - near) > threshold * spread
+            active &= off
+            if not active.any():
+                break
+        failed[active] = 1
+        return Programmed(kept, pulses, failed)
+
+    def describe(self, device: Device) -> str:
+        return f"rewritten until a verify read is near, at most {self.writes} writes; bits are written once"
+
+
+WRITES: Final[dict[str, type[Write]]] = {w.name: w for w in (OneShot, ProgramAndVerify, BestOf)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +221,12 @@ def write_cells(
     States go to `out`, shape (n,), where it is given.
     """
     state = np.empty_like(targets) if out is None else out
+    if isinstance(write, BestOf):
+        done = write.program(device, key, event, first, targets, threads)
+        if out is None:
+            return done
+        out[:] = done.state
+        return dataclasses.replace(done, state=out)
     if isinstance(write, ProgramAndVerify):
         pulses, failed = np.empty(targets.size, np.uint16), np.empty(targets.size, np.uint8)
         _core.program_and_verify(
@@ -214,10 +286,10 @@ def read_cells(
 def channel(device: Device, write: Write, at: float) -> Channel:
     """Mean and spread of a read against the target, `at` seconds after programming.
 
-    One-shot writes are integrated by quadrature. What program-and-verify leaves is simulated with a fixed key
-    (4096 cells     at each target: 1.1 % standard error of a spread), then aged by the same quadrature.
+    One-shot writes are integrated by quadrature. What other writes leave is simulated with a fixed key (4096 cells at
+    each target: 1.1 % standard error of a spread), then aged by the same quadrature.
     """
-    if not isinstance(write, ProgramAndVerify):
+    if isinstance(write, OneShot):
         return one_shot(device, at)
     x, mean, std = _verified_moments(device, write)
     mean, std = state_moments(device, mean, std, at)
@@ -225,7 +297,7 @@ def channel(device: Device, write: Write, at: float) -> Channel:
 
 
 @functools.lru_cache(maxsize=32)
-def _verified_moments(device: Device, write: ProgramAndVerify) -> tuple[F64, F64, F64]:
+def _verified_moments(device: Device, write: Write) -> tuple[F64, F64, F64]:
     cells = 4096
     x = target_grid(device)
     targets = np.repeat(x, cells).astype(np.float32)

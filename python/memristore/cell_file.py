@@ -97,6 +97,7 @@ def _header(model: StoredModel) -> dict[str, Any]:
             name: {
                 "first": s.block.first,
                 "n": s.block.n,
+                "values": s.block.values,
                 "planes": len(s.block.states),
                 "cell_bytes": s.block.states[0].itemsize if s.block.states else 4,
                 "code": s.code.to_dict(),
@@ -178,7 +179,8 @@ def _rebuild(header: dict[str, Any], arrays: Arrays) -> StoredModel:
     entries = [Entry(**{**e, "shape": tuple(int(n) for n in e["shape"])}) for e in header["entries"]]
     streams: dict[str, StreamCells] = {}
     for i, (name, s) in enumerate(header["streams"].items()):
-        block = CellBlock(int(s["first"]), int(s["n"]), _planes(arrays, f"states/{i}", s, _STATES[s["cell_bytes"]]))
+        states = _planes(arrays, f"states/{i}", s, _STATES[s["cell_bytes"]])
+        block = CellBlock(int(s["first"]), int(s["n"]), states, values=int(s.get("values", s["n"])))
         for what in s["trace"]:
             getattr(block, what).extend(_planes(arrays, f"{what}/{i}", s, _TRACE[what]))
         streams[name] = StreamCells(block, codes.from_dict(s["code"]), int(s["pulses"]), int(s["failed"]))

@@ -163,12 +163,10 @@ def build_ledger(model: StoredModel) -> Ledger:
     names = {e.base: e.name for e in model.entries if e.kind != "alias"}
     for name, stream in model.streams.items():
         tensor, part = names[base_of(name)], name.removeprefix(base_of(name)).lstrip(SEPARATOR)
-        note = (
-            f"{stream.code.name}, {len(stream.block.states)} cells per value"
-            if stream.block.states
-            else "constant: no cells"
-        )
-        rows.append(Row(tensor, part or "values", "data", stream.block.n, stream.block.cells, note))
+        block = stream.block
+        each = "value" if block.n == block.values else "two values"
+        note = f"{stream.code.name}, {len(block.states)} cells per {each}" if block.states else "constant: no cells"
+        rows.append(Row(tensor, part or "values", "data", block.values, block.cells, note))
     rows.extend(_bit_rows(model, model.bits, "words", names))
     rows.extend(_bit_rows(model, model.in_place, "in-place words", names))
     if model.references.states:

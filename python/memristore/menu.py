@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -37,6 +38,11 @@ def planes_alone(values: F32, planes: int, spec: StorageSpec, *, threads: int = 
     tried = [Residual(planes=planes, alone=alone) for alone in reversed(range(planes))]
     best = min(tried, key=lambda code: predicted_error(values, spec, code, most=_MORE, threads=threads))
     return planes - 1 if best.alone is None else best.alone
+
+
+def likely_error(values: F32, code: AnalogCode, *, spec: StorageSpec, threads: int = 0) -> float:
+    """As :func:`predicted_error`, from more values: for the choice between codes."""
+    return predicted_error(values, spec, code, most=_MORE, threads=threads)
 
 
 def predicted_error(
@@ -87,29 +93,30 @@ def stored_sample(
     most: int = _MOST,
     whole: bool = False,
     threads: int = 0,
-) -> tuple[float, list[PlaneParams]]:
-    """Return :func:`predicted_error` at an age, and the parameters of the writes that the values take."""
+) -> tuple[float, list[PlaneParams], int]:
+    """Return :func:`predicted_error` at an age, parameters of the writes, and cells for each symbol of the code."""
     if values.size == 0:
-        return 0.0, []
+        return 0.0, [], 0
     sample = strided_sample(values, most)
     sample = np.tile(sample, -(-_LEAST // sample.size)) if sample.size < _LEAST else np.ascontiguousarray(sample)
     fitted, arrays, parts = None, 1, code.parts()
     # A window that reaches to the extremes is as wide as the rarest values make it, whatever the sample holds.
-    if whole or spec.mapper.clip is None:
+    if not code.joint and (whole or spec.mapper.clip is None):
         fitted = replace(Fitted.to(spec, values, parts[0], len(parts) > 1, threads), values=sample)
         # And later planes' windows as wide as the rarest noise, which is another in each array.
         arrays = _ARRAYS if whole and spec.mapper.clip is None and len(parts) > 1 else 1
     # Without reference cells the decoder takes the cells for fresh ones.
     believed = channel_at(spec.cell, spec.write, 0.0 if spec.references is None else at)
-    total, params = 0.0, []
+    total, params, planes = 0.0, [], 0
     for array in range(arrays):
-        key, block = make_key(array, "menu"), CellBlock(0, sample.size, [])
+        key, block = make_key(array, "menu"), CellBlock(0, code.symbols(sample.size), [], values=sample.size)
         writer = Writer(
             spec, key, block, keep=False, fitted=fitted, threads=threads,
             alone=lambda v, p: planes_alone(values if whole else v, p, spec, threads=threads),
+            predict=partial(likely_error, spec=spec, threads=threads),
         )  # fmt: skip
         code.encode(sample, writer)
-        params = writer.params
+        params, planes = writer.params, len(block.states)
         reader = Reader(
             spec, key, block, params, code, at=at, event=0, believed=believed, purpose=READ, threads=threads
         )
@@ -117,9 +124,11 @@ def stored_sample(
     error = total / arrays
     if whole and sample.size < values.size:
         # Rare values beyond all windows may make most of the error, and a sample holds few of them.
-        reach = sum(p.lo for p in params), sum(p.hi for p in params)
+        # The second parameters of a joint code hold its curve.
+        windows = params[:1] if code.joint else params
+        reach = sum(p.lo for p in windows), sum(p.hi for p in windows)
         error = max(error + _clipped(values, *reach) - _clipped(sample, *reach), 0.0)
-    return error, params
+    return error, params, planes
 
 
 def _clipped(values: F32, low: float, high: float) -> float:

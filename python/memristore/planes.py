@@ -18,13 +18,13 @@ from memristore.array import (
     ProgramAndVerify,
     Programmed,
     pack_state,
-    read_cells,
     unpack_state,
     write_cells,
 )
 from memristore.array import channel as channel_at
 from memristore.codes import AnalogCode
 from memristore.devices.moments import Channel
+from memristore.joint_planes import JointReader, JointWriter, combine
 from memristore.mapping import PlaneParams, Table
 from memristore.spec import StorageSpec
 from memristore.streams import AnalogStream
@@ -98,6 +98,8 @@ class CellBlock:
         grid of `memristore.array.state_grid`.
     targets, pulses, failed : list of ndarray
         As programmed, where kept; else empty.
+    values : int
+        Values that the cells hold; not kept for reference cells.
     """
 
     first: int
@@ -106,6 +108,7 @@ class CellBlock:
     targets: list[F32] = field(default_factory=list)
     pulses: list[U16] = field(default_factory=list)
     failed: list[U8] = field(default_factory=list)
+    values: int = 0
 
     @property
     def stride(self) -> int:
@@ -161,7 +164,7 @@ class Fitted:
         return cls(values, averaged, followed, params)
 
 
-class Writer:
+class Writer(JointWriter):
     """Programs the planes of one stream; see `memristore.codes.code.PlaneWriter`.
 
     Parameters
@@ -181,6 +184,8 @@ class Writer:
         Window of the first write, where it has been chosen already.
     alone : callable, optional
         Chooses how many planes stand alone, from values and the number of planes; by default all do.
+    predict : callable, optional
+        Predicts the error of values with another code.
     threads : int
     """
 
@@ -195,6 +200,7 @@ class Writer:
         overwrite: bool = False,
         fitted: Fitted | None = None,
         alone: Callable[[F32, int], int] | None = None,
+        predict: Callable[[F32, AnalogCode], float] | None = None,
         threads: int = 0,
     ) -> None:
         self.spec = spec
@@ -209,6 +215,7 @@ class Writer:
         self.failed_total = 0
         self.fitted = fitted
         self._alone = alone
+        self.predict = predict
         self._verify_at = verify_time(spec)
         self._averaged = 1
 
@@ -224,12 +231,15 @@ class Writer:
         params = replace(known.params, followed=followed)
         self.params.append(params)
         self._averaged = averaged
-        if params.constant:
-            return
+        if not params.constant:
+            # States may take the place of values that nobody looks at again.
+            self._place(values, params, averaged, self.overwrite and not followed)
+
+    def _place(self, values: F32, params: PlaneParams, averaged: int, over: bool) -> None:
+        """Program values of a window into the next planes, in their own place if `over` and if that is possible."""
         wide = self.spec.mapper.cells_per_symbol
         first = len(self.block.states)
-        # States may take the place of values that nobody looks at again.
-        over = self.overwrite and averaged * wide == 1 and self.cell_bytes == 4 and not followed
+        over = over and averaged * wide == 1 and self.cell_bytes == 4
         for _ in range(averaged * wide):
             state: F32 | U16 = values
             if self.cell_bytes == 2:
@@ -287,29 +297,7 @@ class Writer:
         return spec.mapper.table(params, seen, self._averaged, "inverse")(soft, self.threads)
 
 
-def combine(owner: Writer | Reader, first: int, averaged: int, at: float, event: int, purpose: int) -> F32:
-    """Read the planes of one write and average the soft values of its copies."""
-    mapper = owner.spec.mapper
-    total: F32 | None = None
-    for copy in range(averaged):
-        reads = []
-        for cell in range(mapper.cells_per_symbol):
-            plane = first + copy * mapper.cells_per_symbol + cell
-            state = owner.block.states[plane]
-            reads.append(
-                read_cells(
-                    owner.spec.cell, owner.key, owner.block.address(plane), state, at,
-                    event=event, purpose=purpose, threads=owner.threads,
-                )
-            )  # fmt: skip
-        soft = mapper.soft(reads)
-        total = soft if total is None else np.add(total, soft, out=total)
-    if total is None:
-        raise RuntimeError("a write has at least one plane")
-    return total if averaged == 1 else np.multiply(total, np.float32(1.0 / averaged), out=total)
-
-
-class Reader:
+class Reader(JointReader):
     """Reads the planes of one stream at one age and event; see `memristore.codes.code.PlaneReader`.
 
     Parameters
@@ -346,16 +334,14 @@ class Reader:
 
     def stream(self, name: str, room: int) -> AnalogStream:
         """Decode all values, where possible to the end of a buffer of `room` values that they leave to others."""
-        n = self.block.n
+        n = self.block.values
         spare = np.empty(max(room, n), np.float32)
-        self._out = spare[spare.size - n :] if len(self.parts) == 1 else None
+        self._out = spare[spare.size - n :] if len(self.parts) == 1 and n == self.block.n else None
         values = self.code.decode(self) if n else spare[:0]
         return AnalogStream(name, values, spare=spare if values is self._out else values)
 
-    @property
-    def writes(self) -> int:
-        """Writes of the stream."""
-        return len(self.parts)
+    def _verify(self) -> Channel:
+        return verify_channel(self.spec)
 
     def _decode(self, part: int, decoder: str) -> F32:
         params = self.params[part]
@@ -383,6 +369,9 @@ class Reader:
         # Writes of a constant take no cells: the block's directory knows by its length which parts have some.
         wide = self.spec.mapper.cells_per_symbol
         return sum(n * wide for n, p in zip(self.parts[:part], self.params[:part], strict=True) if not p.constant)
+
+    def _soft(self, first: int, copies: int) -> F32:
+        return combine(self, first, copies, self.at, self.event, self.purpose)
 
     def estimate(self, part: int) -> F32:
         """Read and decode as the recipe says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from memristore.bit_cells import FIRST_CELL, FIRST_IN_PLACE, BitCells
 from memristore.codes import AnalogCode, BitCode, InPlace
 from memristore.errors import SpecError
 from memristore.ledger import planes_stream
-from memristore.menu import mean_error, menu, planes_alone
+from memristore.menu import likely_error, mean_error, menu, planes_alone
 from memristore.planes import CellBlock, Fitted, Writer, each_stream, stride_of
 from memristore.rng import key as make_key
 from memristore.spec import StorageSpec
@@ -53,7 +54,7 @@ class _Job:
         self.overwrite = overwrite and len(code.parts()) == 1
         self.values: F32 | None = stream.values
         self.fitted: Fitted | None = None
-        self.block = CellBlock(0, self.size, [])
+        self.block = CellBlock(0, code.symbols(self.size), [], values=self.size)
         self.writer: Writer | None = None
 
     def __len__(self) -> int:
@@ -61,12 +62,14 @@ class _Job:
 
     def fit(self, spec: StorageSpec, threads: int) -> None:
         """Choose the window of the first plane(s)."""
-        if self.values is not None and self.size:
+        if self.values is not None and self.size and not self.code.joint:
             parts = self.code.parts()
             self.fitted = Fitted.to(spec, self.values, parts[0], len(parts) > 1, threads)
 
     def planes(self, spec: StorageSpec) -> int | None:
         """How many planes it will take; None if only programming can tell."""
+        if self.code.joint and self.size:
+            return None
         if self.fitted is None:
             return 0
         parts = self.code.parts()
@@ -76,15 +79,16 @@ class _Job:
 
     def program(self, spec: StorageSpec, key: int, first: int, trace: bool, cell_bytes: int, threads: int) -> int:
         """Program the cells from address `first` on; returns how many addresses they take."""
-        self.block = CellBlock(first, self.size, [])
+        self.block = CellBlock(first, self.block.n, [], values=self.size)
         self.writer = Writer(
             spec, key, self.block, keep=trace, cell_bytes=cell_bytes, overwrite=self.overwrite, fitted=self.fitted,
-            alone=lambda values, planes: planes_alone(values, planes, spec, threads=threads), threads=threads,
+            alone=lambda values, planes: planes_alone(values, planes, spec, threads=threads),
+            predict=partial(likely_error, spec=spec, threads=threads), threads=threads,
         )  # fmt: skip
         if self.values is not None and self.size:
             self.code.encode(self.values, self.writer)
         self.values = self.fitted = self.writer.fitted = None
-        return stride_of(self.size) * len(self.block.states)
+        return stride_of(self.block.n) * len(self.block.states)
 
     def side(self) -> BitStream:
         """Side information of the planes."""
@@ -178,7 +182,8 @@ class PreparedModel:
         if cell_bytes not in (2, 4):
             raise SpecError(f"cell_bytes must be 2 or 4, not {cell_bytes!r}")
         if trace is None:
-            symbols = sum(len(s) * self.codes[s.name].planes for s in self.payload.analog_streams())
+            streams = self.payload.analog_streams()
+            symbols = sum(self.codes[s.name].symbols(len(s)) * self.codes[s.name].planes for s in streams)
             trace = symbols * spec.mapper.cells_per_symbol <= TRACE_LIMIT
         references, address, bits = _program_references(spec, key, threads)
         jobs: dict[str, _Job] = {}
@@ -218,7 +223,8 @@ def _directory(bits: list[BitStream], cells: dict[str, StreamCells]) -> BitStrea
 
     What a decoder cannot know from the architecture and the recipe, since the choice depends on the weights. Lengths
     follow from decoded masks and flags. Kinds: sign 1, flag 2, mask 4, some plane constant 8; planes in the high four
-    bits. Then one bit for each bit stream: whether it is entropy-coded; none of these if no stream is.
+    bits. Then one bit for each tensor: whether levels were split off, and one for each bit stream: whether it is
+    entropy-coded; none of either if none is.
     """
     kinds = {"sign": 1, "flag": 2, "mask": 4}
     entries: dict[str, int] = {}
@@ -229,8 +235,11 @@ def _directory(bits: list[BitStream], cells: dict[str, StreamCells]) -> BitStrea
     for item in bits:
         if base_of(item.name) in entries:
             entries[base_of(item.name)] |= kinds.get(item.kind, 0)
+    split = {base_of(item.name) for item in bits if item.name.endswith(f"{SEPARATOR}step")}
+    hybrid = np.array([base in split for base in entries], dtype=np.bool_)
     coded = np.array([item.name.endswith(f"{SEPARATOR}coded") for item in bits], dtype=np.bool_)
-    parts = [np.array(list(entries.values()), dtype=np.uint8), np.packbits(coded) if coded.any() else coded[:0]]
+    marks = [np.packbits(mark) for mark in (hybrid, coded) if mark.any()]
+    parts = [np.array(list(entries.values()), dtype=np.uint8), *marks]
     return BitStream.from_array(DIRECTORY, np.concatenate(parts).astype(np.uint8), "index")
 
 
@@ -306,7 +315,7 @@ def _planes(
     """Analog values and planes of each tensor, by the name of its stream; allocators know tensors by their own."""
     sizes: dict[str, int] = {}
     for stream in payload.analog_streams():
-        sizes[base_of(stream.name)] = sizes.get(base_of(stream.name), 0) + len(stream)
+        sizes[base_of(stream.name)] = sizes.get(base_of(stream.name), 0) + spec.code.symbols(len(stream))
     if spec.allocation is None:
         return sizes, dict.fromkeys(sizes, spec.code.planes)
     chosen = spec.allocation.planes({unescape(base): n for base, n in sizes.items()}, distortion)

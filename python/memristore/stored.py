@@ -274,7 +274,7 @@ class StoredModel:
     ) -> list[AnalogStream]:  # fmt: skip
         """Decode the analog streams of a tensor; takes their side information out of `sides`."""
         # The largest is decoded to the end of a buffer that the whole tensor will fill.
-        largest = max(names, key=lambda name: self.streams[name].block.n, default="")
+        largest = max(names, key=lambda name: self.streams[name].block.values, default="")
         out = []
         for name in names:
             stream = self.streams[name]

@@ -83,6 +83,8 @@ def test_round_trip_is_exact_deterministic_and_leaves_the_input_alone(part: Prot
     for stream in encoded.analog_streams():  # sensitivities stay with their values
         assert stream.sensitivity is not None
         index = stream.sensitivity.astype(int)
+        if stream.name.endswith("/rest"):  # not a value, but what is left of one
+            continue
         np.testing.assert_array_equal(np.abs(stream.values), np.abs(values[index]))
 
 

@@ -87,6 +87,23 @@ struct DecodeTable {
   bool extrapolate;
 };
 
+// Values of a table of rows x columns knots, each at least 2, at fractional indices; straight between knots, along columns
+// first, and beyond the ends.
+void lookup_plane(const float* row, const float* column, std::size_t n, const float* table, std::size_t rows,
+                  std::size_t columns, float* out);
+
+// Points of a curve through the plane of pairs, a positive multiple of 8 up to 65536.
+struct CurvePoints {
+  const float* first;
+  const float* second;
+  const float* offset;
+  std::size_t n;
+};
+
+// Index of the first point with the least offset - (pair . point), for each pair.
+void nearest_points(const float* first, const float* second, std::size_t n, const CurvePoints& curve,
+                    std::uint16_t* out);
+
 // age_and_read, then lookup of what was read: bit for bit the two one after the other.
 void age_read_decode(const KernelTable& kernels, const Device& device, const ReadTime& time, Cells cells, Draw draw,
                      const float* programmed, const DecodeTable& table, float* out);

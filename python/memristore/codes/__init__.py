@@ -8,6 +8,7 @@ from memristore.codes.ldpc import Ldpc
 from memristore.codes.repetition import Repetition
 from memristore.codes.residual import Residual
 from memristore.codes.secded import Secded
+from memristore.codes.shannon_kotelnikov import ShannonKotelnikov
 from memristore.codes.uncoded import Uncoded
 from memristore.registry import Registry
 
@@ -24,6 +25,7 @@ __all__ = [
     "Repetition",
     "Residual",
     "Secded",
+    "ShannonKotelnikov",
     "Uncoded",
     "bit_codes",
     "codes",

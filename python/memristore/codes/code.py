@@ -17,7 +17,6 @@ U8 = npt.NDArray[np.uint8]
 I8 = npt.NDArray[np.int8]
 I32 = npt.NDArray[np.int32]
 
-_Code = TypeVar("_Code", bound="AnalogCode")
 _Bits = TypeVar("_Bits", bound="BitCode")
 
 
@@ -39,6 +38,15 @@ class PlaneWriter(Protocol):
     def recover(self) -> F32:
         """Return the unbiased estimate of the values just written, from a verify read of their cells."""
 
+    def predicted(self, values: F32, code: AnalogCode) -> float:
+        """Return the mean squared error per value predicted for values stored with another code."""
+
+    def spread(self, values: F32, copies: tuple[int, int], curve: str) -> None:
+        """Write each value into two coordinates, of so many planes each, along a curve through the plane."""
+
+    def fold(self, values: F32, copies: int) -> None:
+        """Write two values into each symbol of `copies` planes, along a curve through the plane of pairs."""
+
 
 class PlaneReader(Protocol):
     """What a decoder may do with cells, at one age and read event."""
@@ -53,11 +61,26 @@ class PlaneReader(Protocol):
     def recover(self, part: int) -> F32:
         """Return the unbiased estimate of the values of the `part`-th write, as the encoder's verify read gave it."""
 
+    def chained(self) -> F32:
+        """Return the best estimate of values whose writes each hold what the one before left over."""
+
+    def spread(self, copies: tuple[int, int]) -> F32:
+        """Return the best estimate of values that :meth:`PlaneWriter.spread` wrote."""
+
+    def fold(self, copies: int) -> F32:
+        """Return the best estimate of values that :meth:`PlaneWriter.fold` wrote."""
+
 
 class AnalogCode(Configurable):
     """Redundancy for values: `planes` cells per symbol (times the mapper's cells per symbol)."""
 
+    #: Whether several values or planes are written together, so that windows are not chosen plane by plane.
+    joint: ClassVar[bool] = False
     planes: int
+
+    def symbols(self, values: int) -> int:
+        """Symbols, hence cells of a plane, for so many values."""
+        return values
 
     def encode(self, values: F32, cells: PlaneWriter) -> None:
         """Write values, shape (n,)."""
@@ -75,7 +98,7 @@ class AnalogCode(Configurable):
         """Planes of each write of a stream whose side information tells of so many writes."""
         return self.parts()
 
-    def with_planes(self: _Code, planes: int) -> _Code:
+    def with_planes(self, planes: int) -> AnalogCode:
         """Return the same code with another number of planes."""
         return dataclasses.replace(self, planes=planes)  # type: ignore[type-var]
 

@@ -47,13 +47,7 @@ class Residual(AnalogCode):
         cells.write(left, averaged=self.planes - alone)
 
     def decode(self, cells: PlaneReader) -> F32:
-        # Earlier planes must be read as the encoder read them, without shrinking towards the prior: what the prior
-        # would take off is not in the later planes. The last plane's error is nobody's reference, so it is estimated.
-        last = cells.writes - 1
-        total = cells.estimate(last)
-        for part in range(last):
-            total = total + cells.recover(part)
-        return total
+        return cells.chained() if cells.writes > 1 else cells.estimate(0)
 
     def parts(self) -> Sequence[int]:
         return self.layout(self.planes if self.alone is None else self.alone + 1)

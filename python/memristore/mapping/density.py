@@ -52,6 +52,13 @@ class Density:
         """Number of the curve by which a mapper places values, 0..7; it is no part of the prior."""
         return self.code >> _CURVE_SHIFT & 7
 
+    @property
+    def clipped(self) -> tuple[bool, bool]:
+        """Whether values were clipped at the lower and at the upper edge; a flat prior knows of none."""
+        if self.code & _FLAT:
+            return False, False
+        return bool(self.code & _LOWER), bool(self.code & _UPPER)
+
     def middle(self, lo: float, hi: float) -> float:
         """Value that the density is centred on."""
         return lo + (hi - lo) * _centre(self.centre, lo, hi)

@@ -278,12 +278,11 @@ class _Judge:
     def _analog(self, tensor: str, name: str, stream: AnalogStream, scale: float, threads: int) -> tuple[_Row, _Row]:
         """Store a sample of a stream; returns what its values and its side information take."""
         spec, code = self.spec, self.prepared.codes[stream.name]
-        found, params = stored_sample(stream.values, spec, code, self.at, most=self.most, whole=True, threads=threads)
-        planes = (
-            sum(n for n, p in zip(code.layout(len(params)), params, strict=True) if not p.constant) if params else 0
+        found, params, each = stored_sample(
+            stream.values, spec, code, self.at, most=self.most, whole=True, threads=threads
         )
         n = round(len(stream) * scale)
-        cells = float(n * planes * spec.mapper.cells_per_symbol)
+        cells = float(code.symbols(n) * each)
         side = 8 * PlaneParams.BYTES * len(params)
         looked = strided_sample(stream.values, self.most)
         power = _power(looked) * n / max(looked.size, 1)

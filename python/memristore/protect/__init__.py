@@ -6,6 +6,7 @@ from typing import Final
 
 from memristore.protect.adaptive_range import AdaptiveRange
 from memristore.protect.entropy import Entropy
+from memristore.protect.hybrid import Hybrid
 from memristore.protect.sign import Sign
 from memristore.protect.sparsity import Sparsity
 from memristore.registry import Registry
@@ -14,4 +15,4 @@ from memristore.transform import Protection
 #: Every protection by name.
 protections: Final[Registry[Protection]] = Registry("memristore.protect", Protection)
 
-__all__ = ["AdaptiveRange", "Entropy", "Protection", "Sign", "Sparsity", "protections"]
+__all__ = ["AdaptiveRange", "Entropy", "Hybrid", "Protection", "Sign", "Sparsity", "protections"]
