@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from memristore.array import BestOf, CellArray, OneShot, ProgramAndVerify
     from memristore.channel import BitChannel
     from memristore.codes import Bch, Densest, InPlace, Ldpc, Repetition, Residual, Secded, ShannonKotelnikov, Uncoded
-    from memristore.compress import Identity, Prune, Quantize, RateDistortion, Raw, Uniform, ZeroSpace
+    from memristore.compress import (
+        Codebook,
+        Constant,
+        Identity,
+        Prune,
+        Quantize,
+        RateDistortion,
+        Raw,
+        SuRP,
+        Uniform,
+        ZeroSpace,
+    )
     from memristore.devices import Device
     from memristore.errors import (
         DataError,
@@ -23,6 +34,8 @@ if TYPE_CHECKING:
         TensorError,
     )
     from memristore.evaluate import Comparison, Evaluation, evaluate
+    from memristore.evaluate.fit import fit
+    from memristore.evaluate.fit_result import FitResult
     from memristore.ledger import Ledger
     from memristore.mapping import Companded, Differential, Levels, Linear
     from memristore.prediction import Choice, Prediction, auto, predict
@@ -42,8 +55,10 @@ _HOMES: Final[dict[str, str]] = {
     "BitFormat": "sizing",
     "CellArray": "array",
     "Choice": "prediction",
+    "Codebook": "compress",
     "Companded": "mapping",
     "Comparison": "evaluate",
+    "Constant": "compress",
     "DataError": "errors",
     "Densest": "codes",
     "Device": "devices",
@@ -52,6 +67,7 @@ _HOMES: Final[dict[str, str]] = {
     "Entropy": "protect",
     "Evaluation": "evaluate",
     "FileError": "errors",
+    "FitResult": "evaluate.fit_result",
     "Hybrid": "protect",
     "Identity": "compress",
     "InPlace": "codes",
@@ -80,12 +96,14 @@ _HOMES: Final[dict[str, str]] = {
     "SpecError": "errors",
     "StorageSpec": "spec",
     "StoredModel": "stored",
+    "SuRP": "compress",
     "TensorError": "errors",
     "Uncoded": "codes",
     "Uniform": "compress",
     "ZeroSpace": "compress",
     "auto": "prediction",
     "evaluate": "evaluate",
+    "fit": "evaluate.fit",
     "predict": "prediction",
     "prepare": "storage",
     "sized_for": "sizing",
@@ -102,8 +120,10 @@ __all__ = [
     "BitFormat",
     "CellArray",
     "Choice",
+    "Codebook",
     "Companded",
     "Comparison",
+    "Constant",
     "DataError",
     "Densest",
     "Device",
@@ -112,6 +132,7 @@ __all__ = [
     "Entropy",
     "Evaluation",
     "FileError",
+    "FitResult",
     "Hybrid",
     "Identity",
     "InPlace",
@@ -140,6 +161,7 @@ __all__ = [
     "SpecError",
     "StorageSpec",
     "StoredModel",
+    "SuRP",
     "TensorError",
     "Uncoded",
     "Uniform",
@@ -147,6 +169,7 @@ __all__ = [
     "auto",
     "devices",
     "evaluate",
+    "fit",
     "predict",
     "prepare",
     "rng",

@@ -112,6 +112,8 @@ class JointReader:
     threads: int
 
     parts: list[int]
+    #: Whether planes that hold what others left over are read together; each by itself is faster and tells less.
+    together: bool = True
 
     def _soft(self, first: int, copies: int) -> F32:
         raise NotImplementedError
@@ -155,7 +157,8 @@ class JointReader:
         """Decode values whose writes each hold what the one before left over."""
         spec, last = self.spec, self.writes - 1
         planes = sum(self.parts) * spec.mapper.cells_per_symbol
-        if spec.decoder != "mmse" or len(self.block.states) < planes or any(p.constant for p in self.params):
+        alone = not self.together or spec.decoder != "mmse"
+        if alone or len(self.block.states) < planes or any(p.constant for p in self.params):
             return reduce(np.add, (self.recover(part) for part in range(last)), self.estimate(last))
         tell = partial(spec.mapper.table, channel=self.believed)
         seen = self._soft(self._first(last), self.parts[last])

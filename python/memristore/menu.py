@@ -25,6 +25,8 @@ _MOST: Final = 4096
 _LEAST: Final = 2048
 #: The same where codes are compared whose errors hang on a sample's few largest values.
 _MORE: Final = 16384
+#: Most that reading planes together is taken to gain, as a factor of the error (1.6 dB).
+_GAIN: Final = 1.45
 #: Arrays that a sample is stored in where rare noise matters.
 _ARRAYS: Final = 6
 _BLOCK: Final = 1 << 18
@@ -34,10 +36,16 @@ def planes_alone(values: F32, planes: int, spec: StorageSpec, *, threads: int = 
     """Number of planes that :class:`~memristore.Residual` should not repeat, for values of shape (n,)."""
     if values.size == 0 or values.min() == values.max():
         return planes - 1
+
+    def error(alone: int, together: bool) -> float:
+        code = Residual(planes=planes, alone=alone)
+        return predicted_error(values, spec, code, most=_MORE, together=together, threads=threads)
+
     # Of equal errors, as on ideal cells, the last is taken.
-    tried = [Residual(planes=planes, alone=alone) for alone in reversed(range(planes))]
-    best = min(tried, key=lambda code: predicted_error(values, spec, code, most=_MORE, threads=threads))
-    return planes - 1 if best.alone is None else best.alone
+    rough = {alone: error(alone, False) for alone in reversed(range(planes))}
+    likely = [alone for alone, found in rough.items() if found <= _GAIN * min(rough.values())]
+    # Planes are read together in the end, which takes long to predict: only where it may decide.
+    return likely[0] if len(likely) == 1 else min(likely, key=lambda alone: error(alone, True))
 
 
 def likely_error(values: F32, code: AnalogCode, *, spec: StorageSpec, threads: int = 0) -> float:
@@ -53,6 +61,7 @@ def predicted_error(
     at: float | None = None,
     most: int = _MOST,
     whole: bool = False,
+    together: bool = True,
     threads: int = 0,
 ) -> float:
     """Mean squared error per value, values of shape (n,), stored with `code` and read at an age.
@@ -71,10 +80,17 @@ def predicted_error(
         Values stored, at most.
     whole : bool
         Fit the first window to all values, not to the sample: slower, right for values with rare large ones.
+    together : bool
+        Decode planes that hold what others left over together, as decoders do; else one by one, faster and worse.
     threads : int
     """
     ages = spec.judged_at if at is None else (at,)
-    return mean_error([stored_sample(values, spec, code, t, most=most, whole=whole, threads=threads)[0] for t in ages])
+    return mean_error(
+        [
+            stored_sample(values, spec, code, t, most=most, whole=whole, together=together, threads=threads)[0]
+            for t in ages
+        ]
+    )
 
 
 def mean_error(errors: Sequence[float]) -> float:
@@ -92,6 +108,7 @@ def stored_sample(
     *,
     most: int = _MOST,
     whole: bool = False,
+    together: bool = True,
     threads: int = 0,
 ) -> tuple[float, list[PlaneParams], int]:
     """Return :func:`predicted_error` at an age, parameters of the writes, and cells for each symbol of the code."""
@@ -120,6 +137,7 @@ def stored_sample(
         reader = Reader(
             spec, key, block, params, code, at=at, event=0, believed=believed, purpose=READ, threads=threads
         )
+        reader.together = together
         total += float(np.square(code.decode(reader) - sample, dtype=np.float64).mean())
     error = total / arrays
     if whole and sample.size < values.size:

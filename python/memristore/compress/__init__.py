@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from memristore.compress.codebook import Codebook
+from memristore.compress.constant import Constant
 from memristore.compress.identity import Identity
 from memristore.compress.prune import Prune, prune_and_finetune
 from memristore.compress.quantize import Quantize
@@ -22,6 +23,7 @@ compressors: Final[Registry[Compressor]] = Registry("memristore.compress", Compr
 __all__ = [
     "Codebook",
     "Compressor",
+    "Constant",
     "Identity",
     "Prune",
     "Quantize",

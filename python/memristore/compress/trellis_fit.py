@@ -296,6 +296,7 @@ def _approach(trial: Callable[[float], Trial], target: float, start: float) -> T
     """Move a number, which lowers the ratio as it grows, until the ratio is met; the best trial that is not below."""
     best: Trial | None = None
     low, high, now = 0.0, np.inf, float(start)
+    stride = 1.0
     for _ in range(_TRIES):
         if not STEPS[0] < now < STEPS[1]:
             break
@@ -306,7 +307,9 @@ def _approach(trial: Callable[[float], Trial], target: float, start: float) -> T
         if target <= got <= target + _EXCESS:
             break
         low, high = (max(low, now), high) if got >= target else (low, min(high, now))
-        now *= 10 ** ((got - target - 0.4 * _EXCESS) / 20)
+        # At low rates the ratio hardly moves with the step, since ever more levels become zero: then longer strides.
+        stride = 1.0 if low > 0 and high < np.inf else min(2 * stride, 64.0)
+        now *= 10 ** (stride / 2 * (got - target - 0.4 * _EXCESS) / 20)
         if not low < now < high:
             now = (low + high) / 2 if high < np.inf else 1.5 * low
     return best

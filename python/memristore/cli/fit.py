@@ -1,0 +1,131 @@
+"""The command that searches for the cheapest recipe: fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from memristore.cli import app
+from memristore.cli.options import Data, Json, Seed
+from memristore.cli.output import Output, ensure_folder
+from memristore.errors import FileError, SpecError
+
+if TYPE_CHECKING:
+    from memristore.evaluate.fit_result import FitResult
+    from memristore.evaluate.tasks import TaskData
+
+#: Training images for the predicted loss, how many at a time, and test images for the search.
+_IMAGES: Final = 750
+_BATCH: Final = 250
+_QUICK: Final = 2000
+
+
+@app.command()
+def fit(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A task (cifar10, digits, mnist), or weights (.safetensors, .pt).")
+    ],
+    device: Annotated[str, typer.Option(help="Device, or a device file (.toml).")] = "pcm-ibm-90nm",
+    retention: Annotated[str, typer.Option(help="Time until which the network is to last.")] = "10 years",
+    max_drop: Annotated[
+        float | None, typer.Option("--max-drop", min=0, help="Accuracy that may be lost, percentage points.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option("--budget", help="Cells per weight, instead of --max-drop.")] = None,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Independently programmed arrays.")] = 5,
+    images: Annotated[
+        int, typer.Option("--images", min=1, help="Test images for the search, not the result.")
+    ] = _QUICK,
+    baselines: Annotated[bool, typer.Option(help="Judge all digital number formats as well.")] = True,
+    seed: Seed = 0,
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the recipe, for 'store --spec'.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="Write the weights that go into the recipe.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the metric against cells per weight.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Find the recipe with the fewest cells that keeps a network good enough, without retraining.
+
+    Judged by the task's test images; a file of weights, of which nothing else is known, by its signal-to-distortion
+    ratio under a --budget.
+    """
+    from memristore.evaluate import tasks
+    from memristore.evaluate.fit import fit as run
+    from memristore.evaluate.weights import find_weights
+
+    output = Output(json)
+    for path in (out, weights, plot):
+        if path is not None:
+            ensure_folder(path)
+    if (max_drop is None) == (budget is None):
+        raise SpecError("give --max-drop (percentage points) or --budget (cells per weight), one of them")
+    task = tasks.get(model).load(data) if model in tasks.names() and not Path(model).exists() else None
+    if task is None and budget is None:
+        raise SpecError(f"{model}: nothing tells how accurate bare weights are; give --budget, or name a task")
+    found = run(
+        find_weights(model, data) if task is None else task.model,
+        device,
+        None if task is None else task.metric,
+        retention,
+        max_drop=None if max_drop is None else max_drop / 100,
+        budget=budget,
+        trials=trials,
+        baselines=baselines,
+        seed=seed,
+        title=f"{model if task is None else task.description}, {device}, {retention}",
+        report=output.line,
+        **({} if task is None else _task_data(task, images)),
+    )
+    _show(found, output, out, weights, plot)
+
+
+def _show(found: FitResult, output: Output, out: Path | None, weights: Path | None, plot: Path | None) -> None:
+    """Print the result and write what was asked for."""
+    from memristore.evaluate.weights import write_weights
+
+    output.line("")
+    output.show(found.table())
+    output.line("")
+    for sentence in found.sentences():
+        output.line(f"- {sentence}")
+    if plot is not None:
+        found.plot(plot)
+        output.line(f"wrote {plot}")
+    if out is not None:
+        _write(found.spec.to_dict(), out)
+        output.line(f"wrote {out}")
+    if weights is not None:
+        network = found.network
+        write_weights(network if isinstance(network, Mapping) else network.state_dict(), weights)
+        output.line(f"wrote {weights}")
+    output.document("memristore.fit", 1, found.to_dict())
+
+
+def _task_data(task: TaskData, images: int) -> dict[str, Any]:
+    """Inputs for the predicted loss, none of which is judged by, and the metric on a part of the test images."""
+    from memristore.evaluate.tasks import Accuracy, Images
+
+    test = task.test
+    few = Images(test.images[:images], test.labels[:images])
+    return {
+        "batches": list(task.train.images[:_IMAGES].split(_BATCH)),
+        "quick": Accuracy(few) if len(few) < len(test) else None,
+    }
+
+
+def _write(recipe: dict[str, Any], path: Path) -> None:
+    """Write a recipe as 'memristore store --spec' reads it."""
+    import json
+
+    try:
+        path.write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error})") from error
