@@ -12,7 +12,23 @@ if TYPE_CHECKING:
     from memristore.array import CellArray, OneShot, ProgramAndVerify
     from memristore.channel import BitChannel
     from memristore.codes import Bch, Densest, InPlace, Ldpc, Repetition, Residual, Secded, Uncoded
-    from memristore.compress import Identity, Prune, Quantize, RateDistortion, Raw, Uniform, ZeroSpace
+    from memristore.compress import (
+        BitStack,
+        ErrorBounded,
+        Identity,
+        LowRank,
+        Prune,
+        Quantize,
+        RateDistortion,
+        Raw,
+        TensorRing,
+        Uniform,
+        Unify,
+        ZeroSpace,
+        compress_array,
+        decompress_array,
+        shorten_array,
+    )
     from memristore.devices import Device
     from memristore.errors import (
         DataError,
@@ -22,11 +38,12 @@ if TYPE_CHECKING:
         SpecError,
         TensorError,
     )
-    from memristore.evaluate import Comparison, Evaluation, evaluate
+    from memristore.evaluate import Comparison, Evaluation, compression_report, evaluate
     from memristore.ledger import Ledger
     from memristore.mapping import Companded, Differential, Levels, Linear
     from memristore.protect import AdaptiveRange, Entropy, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
+    from memristore.replay import Replay
     from memristore.sizing import BitFormat, sized_for
     from memristore.spec import StorageSpec
     from memristore.storage import PreparedModel, prepare, store
@@ -38,6 +55,7 @@ _HOMES: Final[dict[str, str]] = {
     "Bch": "codes",
     "BitChannel": "channel",
     "BitFormat": "sizing",
+    "BitStack": "compress",
     "CellArray": "array",
     "Companded": "mapping",
     "Comparison": "evaluate",
@@ -47,6 +65,7 @@ _HOMES: Final[dict[str, str]] = {
     "DeviceError": "errors",
     "Differential": "mapping",
     "Entropy": "protect",
+    "ErrorBounded": "compress",
     "Evaluation": "evaluate",
     "FileError": "errors",
     "Identity": "compress",
@@ -55,6 +74,7 @@ _HOMES: Final[dict[str, str]] = {
     "Ledger": "ledger",
     "Levels": "mapping",
     "Linear": "mapping",
+    "LowRank": "compress",
     "MemristoreError": "errors",
     "OneShot": "array",
     "PerLayer": "allocate",
@@ -66,6 +86,7 @@ _HOMES: Final[dict[str, str]] = {
     "Raw": "compress",
     "ReferenceCells": "reference_cells",
     "Repetition": "codes",
+    "Replay": "replay",
     "Residual": "codes",
     "Secded": "codes",
     "Sensitive": "allocate",
@@ -75,11 +96,17 @@ _HOMES: Final[dict[str, str]] = {
     "StorageSpec": "spec",
     "StoredModel": "stored",
     "TensorError": "errors",
+    "TensorRing": "compress",
     "Uncoded": "codes",
     "Uniform": "compress",
+    "Unify": "compress",
     "ZeroSpace": "compress",
+    "compress_array": "compress",
+    "compression_report": "evaluate",
+    "decompress_array": "compress",
     "evaluate": "evaluate",
     "prepare": "storage",
+    "shorten_array": "compress",
     "sized_for": "sizing",
     "store": "storage",
 }
@@ -91,6 +118,7 @@ __all__ = [
     "Bch",
     "BitChannel",
     "BitFormat",
+    "BitStack",
     "CellArray",
     "Companded",
     "Comparison",
@@ -100,6 +128,7 @@ __all__ = [
     "DeviceError",
     "Differential",
     "Entropy",
+    "ErrorBounded",
     "Evaluation",
     "FileError",
     "Identity",
@@ -108,6 +137,7 @@ __all__ = [
     "Ledger",
     "Levels",
     "Linear",
+    "LowRank",
     "MemristoreError",
     "OneShot",
     "PerLayer",
@@ -119,6 +149,7 @@ __all__ = [
     "Raw",
     "ReferenceCells",
     "Repetition",
+    "Replay",
     "Residual",
     "Secded",
     "Sensitive",
@@ -128,13 +159,19 @@ __all__ = [
     "StorageSpec",
     "StoredModel",
     "TensorError",
+    "TensorRing",
     "Uncoded",
     "Uniform",
+    "Unify",
     "ZeroSpace",
+    "compress_array",
+    "compression_report",
+    "decompress_array",
     "devices",
     "evaluate",
     "prepare",
     "rng",
+    "shorten_array",
     "sized_for",
     "store",
 ]

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import memristore as ms
+from memristore import symbol_blocks as blocks
 from memristore.compress import Quantize, Raw, Uniform
 from memristore.errors import SpecError, TensorError
 from memristore.masks import decode_mask, encode_mask, pack_codes, unpack_codes
 from memristore.protect import AdaptiveRange, Entropy, Sign, Sparsity
-from memristore.protect import symbol_blocks as blocks
 from memristore.streams import AnalogStream, BitStream, Payload, Stream
 from memristore.torch_io import Entry, rebuild
 from memristore.transform import Context

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from memristore.config import check_number
 from memristore.errors import SpecError
 from memristore.masks import BIT_MASK_HEADER, decode_mask, encode_mask, fit, merge_parts
-from memristore.protect.symbol_blocks import U8, decode_block, encode_block, pack, unpack
 from memristore.streams import BitStream, Payload, Stream
+from memristore.symbol_blocks import U8, decode_block, encode_block, pack, unpack
 from memristore.transform import SEPARATOR, Context, Protection
 
 #: Header of the list of blocks: symbol width (with a mark for masks), bytes of an end, number of symbols; kept thrice.
