@@ -34,6 +34,7 @@ BASE = {
     "streams": {"errors", "config"},
     "transform": {"errors", "config", "streams"},
     "masks": {"errors", "config", "streams", "transform"},
+    # Entropy-coded blocks: bit streams (protect) and error-bounded tensors (compress) are written the same way.
     "symbol_blocks": {"masks"},
     # Curves are evaluated by the kernels' own evaluator, so that Python and C++ see one number.
     "devices": {"errors", "config", "units", "registry", "_core"},
@@ -56,12 +57,13 @@ ARROWS: dict[str, set[str]] = {
     **dict.fromkeys(STORE, _BELOW_EVALUATE),
     "prediction": _BELOW_EVALUATE | {"limits"},
     "train": _BELOW_EVALUATE,
+    "replay": _BELOW_EVALUATE,
     "evaluate": _BELOW_EVALUATE | {"train", "limits", "prediction"},
-    "__init__": _BELOW_EVALUATE | {"train", "limits", "prediction", "evaluate"},
+    "__init__": _BELOW_EVALUATE | {"train", "limits", "prediction", "evaluate", "replay"},
     "cli": _BELOW_EVALUATE | {"train", "limits", "prediction", "evaluate", "__init__"},
     "__main__": {"cli"},
 }
-TORCH_ROOMS = {"compress", "allocate", "train", "evaluate", "prediction", "storage", "stored", "torch_io"}
+TORCH_ROOMS = {"compress", "allocate", "train", "evaluate", "prediction", "replay", "storage", "stored", "torch_io"}
 
 # libm's transcendental functions give other bits on other machines; kernels have polynomials of their own.
 _FUNCTIONS = (

@@ -13,16 +13,24 @@ if TYPE_CHECKING:
     from memristore.channel import BitChannel
     from memristore.codes import Bch, Densest, InPlace, Ldpc, Repetition, Residual, Secded, ShannonKotelnikov, Uncoded
     from memristore.compress import (
+        BitStack,
         Codebook,
         Constant,
+        ErrorBounded,
         Identity,
+        LowRank,
         Prune,
         Quantize,
         RateDistortion,
         Raw,
         SuRP,
+        TensorRing,
         Uniform,
+        Unify,
         ZeroSpace,
+        compress_array,
+        decompress_array,
+        shorten_array,
     )
     from memristore.devices import Device
     from memristore.errors import (
@@ -33,7 +41,7 @@ if TYPE_CHECKING:
         SpecError,
         TensorError,
     )
-    from memristore.evaluate import Comparison, Evaluation, evaluate
+    from memristore.evaluate import Comparison, Evaluation, compression_report, evaluate
     from memristore.evaluate.fit import fit
     from memristore.evaluate.fit_result import FitResult
     from memristore.ledger import Ledger
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
     from memristore.prediction import Choice, Prediction, auto, predict
     from memristore.protect import AdaptiveRange, Entropy, Hybrid, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
+    from memristore.replay import Replay
     from memristore.sizing import BitFormat, sized_for
     from memristore.spec import StorageSpec
     from memristore.storage import PreparedModel, prepare, store
@@ -53,6 +62,7 @@ _HOMES: Final[dict[str, str]] = {
     "BestOf": "array",
     "BitChannel": "channel",
     "BitFormat": "sizing",
+    "BitStack": "compress",
     "CellArray": "array",
     "Choice": "prediction",
     "Codebook": "compress",
@@ -65,6 +75,7 @@ _HOMES: Final[dict[str, str]] = {
     "DeviceError": "errors",
     "Differential": "mapping",
     "Entropy": "protect",
+    "ErrorBounded": "compress",
     "Evaluation": "evaluate",
     "FileError": "errors",
     "FitResult": "evaluate.fit_result",
@@ -75,6 +86,7 @@ _HOMES: Final[dict[str, str]] = {
     "Ledger": "ledger",
     "Levels": "mapping",
     "Linear": "mapping",
+    "LowRank": "compress",
     "MemristoreError": "errors",
     "OneShot": "array",
     "PerLayer": "allocate",
@@ -87,6 +99,7 @@ _HOMES: Final[dict[str, str]] = {
     "Raw": "compress",
     "ReferenceCells": "reference_cells",
     "Repetition": "codes",
+    "Replay": "replay",
     "Residual": "codes",
     "Secded": "codes",
     "Sensitive": "allocate",
@@ -98,14 +111,20 @@ _HOMES: Final[dict[str, str]] = {
     "StoredModel": "stored",
     "SuRP": "compress",
     "TensorError": "errors",
+    "TensorRing": "compress",
     "Uncoded": "codes",
     "Uniform": "compress",
+    "Unify": "compress",
     "ZeroSpace": "compress",
     "auto": "prediction",
+    "compress_array": "compress",
+    "compression_report": "evaluate",
+    "decompress_array": "compress",
     "evaluate": "evaluate",
     "fit": "evaluate.fit",
     "predict": "prediction",
     "prepare": "storage",
+    "shorten_array": "compress",
     "sized_for": "sizing",
     "store": "storage",
 }
@@ -118,6 +137,7 @@ __all__ = [
     "BestOf",
     "BitChannel",
     "BitFormat",
+    "BitStack",
     "CellArray",
     "Choice",
     "Codebook",
@@ -130,6 +150,7 @@ __all__ = [
     "DeviceError",
     "Differential",
     "Entropy",
+    "ErrorBounded",
     "Evaluation",
     "FileError",
     "FitResult",
@@ -140,6 +161,7 @@ __all__ = [
     "Ledger",
     "Levels",
     "Linear",
+    "LowRank",
     "MemristoreError",
     "OneShot",
     "PerLayer",
@@ -152,6 +174,7 @@ __all__ = [
     "Raw",
     "ReferenceCells",
     "Repetition",
+    "Replay",
     "Residual",
     "Secded",
     "Sensitive",
@@ -163,16 +186,22 @@ __all__ = [
     "StoredModel",
     "SuRP",
     "TensorError",
+    "TensorRing",
     "Uncoded",
     "Uniform",
+    "Unify",
     "ZeroSpace",
     "auto",
+    "compress_array",
+    "compression_report",
+    "decompress_array",
     "devices",
     "evaluate",
     "fit",
     "predict",
     "prepare",
     "rng",
+    "shorten_array",
     "sized_for",
     "store",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,21 @@ class Transform(Configurable):
 
 class Compressor(Transform):
     """A transform of the source-coding stage; sees the whole network at once."""
+
+    #: Where the method comes from, for the registry's table.
+    source: ClassVar[str] = ""
+    #: Whether values that are exactly zero come back exactly zero on perfect cells, so that pruned ones stay pruned.
+    keeps_zeros: ClassVar[bool] = True
+
+    #: Whether NaN and infinity are taken, and given back bit for bit.
+    takes_nonfinite: ClassVar[bool] = False
+
+    def for_array(self, array: npt.NDArray[Any]) -> Compressor:
+        """Return settings that keep this compressor's promise for an array of another type than float32.
+
+        Arrays are coded as float32 and come back in their own type (`memristore.compress.arrays`).
+        """
+        return self
 
 
 class Protection(Transform):

@@ -23,7 +23,7 @@ from memristore.compress import compressors
 from memristore.mapping import mappers
 from memristore.protect import protections
 
-COMMANDS = ("demo", "store", "info", "read", "evaluate", "devices", "limits")
+COMMANDS = ("demo", "store", "info", "read", "evaluate", "compress", "devices", "limits")
 
 
 @pytest.fixture(autouse=True)

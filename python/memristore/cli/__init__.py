@@ -1,4 +1,4 @@
-"""The command line: ``memristore demo | store | info | read | evaluate | compare | fit | auto | devices | limits``.
+"""The command line: ``memristore demo``, ``store``, ``info``, ``read``, ``evaluate``, ``compare``, ``compress``, ``fit`` ...
 
 Modules that need torch or matplotlib are imported inside the commands, so that ``memristore --help`` answers at once.
 """
@@ -59,4 +59,4 @@ def main() -> None:
 
 
 # The commands register themselves with the app above.
-from memristore.cli import automatic, cells, fit, judge, limits  # noqa: E402, F401
+from memristore.cli import automatic, cells, compression, fit, judge, limits  # noqa: E402, F401

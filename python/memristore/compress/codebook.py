@@ -49,6 +49,7 @@ class Codebook(Compressor):
     """
 
     name: ClassVar[str] = "codebook"
+    source: ClassVar[str] = "S. Han, H. Mao and W. Dally 2015, arXiv:1510.00149"
     #: Settings that the contract tests try.
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({"bits": 4}, {"bits": 2}, {"bits": 8})
     bits: int

@@ -14,6 +14,7 @@ class Identity(Compressor):
     """Pass everything unchanged."""
 
     name: ClassVar[str] = "identity"
+    source: ClassVar[str] = "none"
 
     def encode(self, payload: Payload, context: Context) -> Payload:
         """Return the payload."""

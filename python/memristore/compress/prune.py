@@ -54,6 +54,7 @@ class Prune(Compressor):
     """
 
     name: ClassVar[str] = "prune"
+    source: ClassVar[str] = "M. Zhu and S. Gupta 2017, arXiv:1710.01878 (schedule)"
     #: Settings that the contract tests try.
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"sparsity": 0.9},

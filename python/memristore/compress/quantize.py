@@ -58,6 +58,7 @@ class Quantize(Compressor):
     """
 
     name: ClassVar[str] = "quantize"
+    source: ClassVar[str] = "uniform quantisation with searched clipping"
     #: Settings that the contract tests try.
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"bits": 8},

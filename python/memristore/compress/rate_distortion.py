@@ -64,6 +64,7 @@ class RateDistortion(Compressor):
     """
 
     name: ClassVar[str] = "rate-distortion"
+    source: ClassVar[str] = "T. R. Fischer and M. Wang, IEEE Trans. Inf. Theory 38(2), 1992"
     #: Settings that the contract tests try.
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {},

@@ -34,6 +34,7 @@ class Raw(Compressor):
     """
 
     name: ClassVar[str] = "raw"
+    source: ClassVar[str] = "IEEE 754"
     #: Settings that the contract tests try.
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"dtype": "float16"}, {"dtype": "bfloat16"})
     dtype: str = "float32"

@@ -61,6 +61,7 @@ class SuRP(Compressor):
     """
 
     name: ClassVar[str] = "surp"
+    source: ClassVar[str] = "B. Isik, A. No and T. Weissman 2021, arXiv:2102.08329"
     #: Settings that the contract tests try.
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"sdr": 6.0, "step": 0.85}, {"sdr": 30.0, "minimum_dim": 1})
     sdr: float = 15.0

@@ -76,6 +76,7 @@ class Uniform(Compressor):
     """
 
     name: ClassVar[str] = "uniform"
+    source: ClassVar[str] = "G. J. Sullivan 1996, doi:10.1109/18.532878 (zero bin)"
     #: Settings that the contract tests try.
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {},

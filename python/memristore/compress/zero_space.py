@@ -67,6 +67,7 @@ class ZeroSpace(Compressor):
     """
 
     name: ClassVar[str] = "zero-space"
+    source: ClassVar[str] = "H. Guan et al. 2019, arXiv:1910.14479"
     #: Settings that the contract tests try.
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"axis": "channel"})
     axis: str = "tensor"

@@ -8,9 +8,10 @@ from typing import Any
 
 from memristore.evaluate.comparison import Comparison
 from memristore.evaluate.monte_carlo import evaluate
+from memristore.evaluate.rates import Rate, compression_report
 from memristore.evaluate.result import Evaluation, Metric, Result
 
-__all__ = ["Comparison", "Evaluation", "Metric", "Result", "evaluate"]
+__all__ = ["Comparison", "Evaluation", "Metric", "Rate", "Result", "compression_report", "evaluate"]
 
 
 class _CallablePackage(ModuleType):
