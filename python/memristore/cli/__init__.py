@@ -1,4 +1,4 @@
-"""The command line: ``memristore demo``, ``store``, ``read``, ``evaluate``, ``compare``, ``compress``, ``fit`` and more.
+"""The command line: ``memristore demo``, ``store``, ``read``, ``evaluate``, ``compare``, ``compress``, ``fit``, …
 
 Modules that need torch or matplotlib are imported inside the commands, so that ``memristore --help`` answers at once.
 """
