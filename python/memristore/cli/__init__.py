@@ -1,4 +1,4 @@
-"""The command line: ``memristore demo``, ``store``, ``read``, ``evaluate``, ``compare``, ``compress``, ``fit``, …
+"""The command line: ``memristore demo``, ``store``, ``read``, ``evaluate``, ``compare``, ``fit`` and others.
 
 Modules that need torch or matplotlib are imported inside the commands, so that ``memristore --help`` answers at once.
 """
