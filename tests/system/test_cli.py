@@ -164,7 +164,7 @@ def test_store_files_that_are_none(tmp_path: Path, weights: Path) -> None:
         (("--protect", "sign,shield"), "'shield'; there are"),
         (("--code", "residual:many"), "no setting that 'many' could be"),
         (("--code", "residual:0"), "planes must be"),
-        (("--compress", "prune"), "prune needs sparsity"),
+        (("--compress", "prune"), "sparsity is missing"),
         (("--mapper", "linear:colour=3"), "linear has no setting 'colour'; it has clip"),
         (("--write", "hammer"), "no way to write is called 'hammer'"),
         (("--compensation", "some"), "auto, none or a number"),

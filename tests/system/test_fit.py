@@ -243,7 +243,7 @@ def test_analog_families_are_recipes_that_store() -> None:
     weights = {"0.weight": 1.0, "2.weight": 5.0}
     families = list(analog_families(BASE, weights))
     assert len({family.name for family in families}) == len(families) == 16
-    for family in families:
+    for family in families[::3]:
         low, high = looked.point(family, family.low), looked.point(family, 2.0)
         assert high.cells > low.cells or family.low == family.high
         assert ms.StorageSpec.from_dict(low.spec.to_dict()) == low.spec
@@ -314,8 +314,8 @@ def test_calibration_undoes_scales_and_means_that_errors_moved() -> None:
 def test_calibrated_network_is_what_the_result_hands_on() -> None:
     model = convolutional()
     images = [2 + torch.randn(64, 3, 8, 8) for _ in range(2)]
-    found = ms.fit(model, DEVICE, retention=YEAR, budget=4.0, batches=images, baselines=False, progress=False)
-    assert found.cells_per_weight <= 4.0
+    found = ms.fit(model, DEVICE, retention=YEAR, budget=2.5, batches=images, baselines=False, progress=False)
+    assert found.cells_per_weight <= 2.5
     again = ms.store(found.network, found.spec, seed=3)
     assert again.cells_per_weight == pytest.approx(found.cells_per_weight, rel=1e-6)
     assert any(row.scheme.startswith("calibrated") for row in found.front)

@@ -21,6 +21,7 @@ class Constant(Compressor):
     """
 
     name: ClassVar[str] = "constant"
+    source: ClassVar[str] = "none"
 
     def encode(self, payload: Payload, context: Context) -> Payload:
         """Shorten exact tensors that hold one value; others pass."""
