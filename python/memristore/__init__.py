@@ -7,7 +7,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from memristore import devices, rng
+    from memristore import devices, rng, train
     from memristore.allocate import PerLayer, Sensitive
     from memristore.array import CellArray, OneShot, ProgramAndVerify
     from memristore.channel import BitChannel
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from memristore.spec import StorageSpec
     from memristore.storage import PreparedModel, prepare, store
     from memristore.stored import StoredModel
+    from memristore.train import Distill, distill, elastic, robust_finetune
 
 # Names are looked up on first use, so that `import memristore` and the command line start without torch.
 _HOMES: Final[dict[str, str]] = {
@@ -46,6 +47,7 @@ _HOMES: Final[dict[str, str]] = {
     "Device": "devices",
     "DeviceError": "errors",
     "Differential": "mapping",
+    "Distill": "train",
     "Entropy": "protect",
     "Evaluation": "evaluate",
     "FileError": "errors",
@@ -78,8 +80,11 @@ _HOMES: Final[dict[str, str]] = {
     "Uncoded": "codes",
     "Uniform": "compress",
     "ZeroSpace": "compress",
+    "distill": "train",
+    "elastic": "train",
     "evaluate": "evaluate",
     "prepare": "storage",
+    "robust_finetune": "train",
     "sized_for": "sizing",
     "store": "storage",
 }
@@ -99,6 +104,7 @@ __all__ = [
     "Device",
     "DeviceError",
     "Differential",
+    "Distill",
     "Entropy",
     "Evaluation",
     "FileError",
@@ -132,16 +138,20 @@ __all__ = [
     "Uniform",
     "ZeroSpace",
     "devices",
+    "distill",
+    "elastic",
     "evaluate",
     "prepare",
     "rng",
+    "robust_finetune",
     "sized_for",
     "store",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("devices", "rng"):
+    if name in ("devices", "rng", "train"):
         return importlib.import_module(f"memristore.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"memristore.{_HOMES[name]}"), name)
