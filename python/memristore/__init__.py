@@ -7,7 +7,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from memristore import devices, rng
+    from memristore import devices, rng, train
     from memristore.allocate import PerLayer, Sensitive
     from memristore.array import BestOf, CellArray, OneShot, ProgramAndVerify
     from memristore.channel import BitChannel
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from memristore.spec import StorageSpec
     from memristore.storage import PreparedModel, prepare, store
     from memristore.stored import StoredModel
+    from memristore.train import Distill, distill, elastic, robust_finetune
 
 # Names are looked up on first use, so that `import memristore` and the command line start without torch.
 _HOMES: Final[dict[str, str]] = {
@@ -74,6 +75,7 @@ _HOMES: Final[dict[str, str]] = {
     "Device": "devices",
     "DeviceError": "errors",
     "Differential": "mapping",
+    "Distill": "train",
     "Entropy": "protect",
     "ErrorBounded": "compress",
     "Evaluation": "evaluate",
@@ -120,11 +122,14 @@ _HOMES: Final[dict[str, str]] = {
     "compress_array": "compress",
     "compression_report": "evaluate",
     "decompress_array": "compress",
+    "distill": "train",
+    "elastic": "train",
     "evaluate": "evaluate",
     "fit": "evaluate.fit",
     "predict": "prediction",
     "prepare": "storage",
     "shorten_array": "compress",
+    "robust_finetune": "train",
     "sized_for": "sizing",
     "store": "storage",
 }
@@ -149,6 +154,7 @@ __all__ = [
     "Device",
     "DeviceError",
     "Differential",
+    "Distill",
     "Entropy",
     "ErrorBounded",
     "Evaluation",
@@ -196,19 +202,23 @@ __all__ = [
     "compression_report",
     "decompress_array",
     "devices",
+    "distill",
+    "elastic",
     "evaluate",
     "fit",
     "predict",
     "prepare",
     "rng",
+    "robust_finetune",
     "shorten_array",
     "sized_for",
     "store",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("devices", "rng"):
+    if name in ("devices", "rng", "train"):
         return importlib.import_module(f"memristore.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"memristore.{_HOMES[name]}"), name)
