@@ -82,6 +82,14 @@ def accuracy(model: nn.Module) -> float:
         return float((model.eval()(data.images).argmax(1) == data.labels).float().mean())
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """Dropout and tests' own tensors come from torch's global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
 SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 ADAM = functools.partial(torch.optim.Adam, lr=0.01)
 quietly = functools.partial(robust_finetune, progress=False, refresh=10)
@@ -162,7 +170,8 @@ def test_tensors_of_many_kinds(dtype: torch.dtype) -> None:
     assert set(out) == {"w", "scalar", "constant"}
     assert all(out[n].dtype == dtype and out[n].shape == tensors[n].shape for n in out)
     assert torch.allclose(out["constant"].float(), torch.full((7,), 0.25))
-    assert float((out["w"] - tensors["w"]).abs().float().max()) < 1.5
+    # One cell per value leaves about 15 dB after a year; 1200 values do not miss that by a factor of three.
+    assert float((out["w"] - tensors["w"]).float().square().mean()) < 0.1
     assert not torch.equal(out["w"], tensors["w"])
 
 
