@@ -85,7 +85,8 @@ class Sensitive(Allocator):
         weights = self._weights(sizes)
         out = dict.fromkeys(sizes, self.minimum)
         names = [name for name in sizes if sizes[name] > 0]
-        if not names or self.minimum == self.maximum:
+        # Nothing to choose: errors, which take long to predict, are not asked for.
+        if not names or self.mean == self.minimum:
             return out
         levels = np.arange(self.minimum, self.maximum + 1)
         counts = np.array([sizes[name] for name in names], np.int64)

@@ -93,7 +93,13 @@ class FitResult:
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Draw the metric against cells per weight and save the picture to `path` if given."""
-        return self.front.plot(path)
+        from memristore.evaluate.fit_plot import front
+        from memristore.evaluate.plots import save
+
+        figure = front(self)
+        if path is not None:
+            save(figure, path)
+        return figure
 
     def sentences(self) -> list[str]:
         """Say what was found, in words; computed from the rows."""
