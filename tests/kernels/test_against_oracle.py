@@ -156,7 +156,7 @@ def test_constants_are_those_of_the_definition() -> None:
     )  # fmt: skip
     assert (_core.CONDUCTANCE, _core.LOG_RESISTANCE) == (cells.CONDUCTANCE, cells.LOG_RESISTANCE)
     assert np.float32(_core.LOG_FLOOR) == curves.LOG_FLOOR
-    assert (_core.MAX_COEFFICIENTS, _core.MAX_KNOTS, _core.MAX_PULSES) == (8, 64, 511)
+    assert (_core.MAX_COEFFICIENTS, _core.MAX_KNOTS, _core.MAX_PULSES) == (8, 128, 511)
 
 
 def test_every_level_is_put_to_the_test() -> None:
