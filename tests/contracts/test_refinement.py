@@ -167,3 +167,22 @@ def test_quantize_has_a_scale_for_each_group(group: int) -> None:
     assert bits_of(Quantize(bits=8, axis="group", group=group), values) == 8 * flat.size + 32 * groups
     with pytest.raises(SpecError, match="group"):
         Quantize(bits=8, axis="group", group=0)
+
+
+@pytest.mark.parametrize(("bits", "least"), [(4, 18.5), (8, 40.0)])
+def test_codebook_stands_outliers(bits: int, least: float) -> None:
+    """Gaussian bulk beside three far values: 20.2 dB with 16 levels, one or two of which the far ones take."""
+    bulk = np.random.default_rng(4).normal(size=5000).astype(np.float32) * np.float32(0.02)
+    for far in (0.4, 2.0, 50.0):
+        values = np.concatenate([bulk, np.full(3, far, np.float32)])
+        back = round_trip(Codebook(bits=bits), w=values)["w"].astype(float)
+        assert 10 * np.log10(bulk.var() / np.square(back[:5000] - bulk).mean()) > least
+    large = np.concatenate([np.tile(bulk, 40), np.float32([50.0])])
+    back = round_trip(Codebook(bits=bits), w=large)["w"]
+    assert back[-1] == 50.0
+
+
+def test_surp_reaches_its_ratio_in_small_steps() -> None:
+    values = np.random.default_rng(5).normal(size=(100, 200)).astype(np.float32)
+    back = round_trip(SuRP(sdr=50.0, step=0.97), w=values)["w"].astype(float)
+    assert 10 * np.log10(np.square(values.astype(float)).sum() / np.square(back - values).sum()) >= 50

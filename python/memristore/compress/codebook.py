@@ -19,8 +19,8 @@ F64 = npt.NDArray[np.float64]
 
 #: Values that the levels are found from, rounds at most, and the gain below which the search ends.
 _SAMPLE: Final = 1 << 17
-_ROUNDS: Final = 200
-_LEAST_GAIN: Final = 1e-6
+_ROUNDS: Final = 2000
+_LEAST_GAIN: Final = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,23 +93,28 @@ def _levels(values: F32, count: int) -> F32:
     """Levels of least squared error, at most `count`, rising and distinct."""
     if values.size == 0:
         return np.zeros(1, np.float32)
-    ordered = np.sort(strided_sample(values, _SAMPLE)).astype(np.float64)
+    # A sample may lack the extremes, whose errors are the largest.
+    extremes = [] if values.size <= _SAMPLE else [values.min(), values.max()]
+    ordered = np.sort(np.append(strided_sample(values, _SAMPLE), extremes)).astype(np.float64)
     distinct = np.unique(values[:: max(1, values.size // _SAMPLE)])
     if distinct.size <= count and (distinct := np.unique(values)).size <= count:
         return distinct + np.float32(0)
-    sums = np.append(0.0, np.cumsum(ordered))
+    sums, squares = (np.append(0.0, np.cumsum(power)) for power in (ordered, np.square(ordered)))
     levels, before = _start(ordered, count), math.inf
     for _ in range(_ROUNDS):
         ends = np.searchsorted(ordered, 0.5 * (levels[1:] + levels[:-1]))
         ends = np.concatenate([[0], ends, [ordered.size]])
         counts = np.diff(ends)
         means = np.diff(sums[ends]) / np.maximum(counts, 1)
-        # A level without values goes where the most squared error is: the middle of the widest cell.
-        levels = np.sort(np.where(counts > 0, means, ordered[-1]))
-        gain = float(np.dot(counts, np.square(means)))
-        if before < gain <= before + _LEAST_GAIN * abs(gain) * 1e-3:
+        left = np.diff(squares[ends]) - counts * np.square(means)
+        empty = np.flatnonzero(counts == 0)
+        # Levels without values split the cells with the most squared error, between their mean and their far end.
+        worst = np.argsort(-left, kind="stable")[: empty.size]
+        means[empty] = 0.5 * (means[worst] + ordered[np.maximum(ends[worst + 1] - 1, 0)])
+        levels, error = np.sort(means), float(left.sum())
+        if empty.size == 0 and math.isfinite(before) and before - error <= _LEAST_GAIN * before:
             break
-        before = gain if before == math.inf or gain > before else before
+        before = error
     if (values == 0).any():
         levels[int(np.abs(levels).argmin())] = 0.0
     found: F32 = np.unique(levels.astype(np.float32))

@@ -23,7 +23,7 @@ U8 = npt.NDArray[np.uint8]
 _HEAD: Final = struct.Struct("<ff")
 #: Bytes of a round's flags and of its signs stand in front of them.
 _SIZES: Final = struct.Struct("<II")
-_MOST_ROUNDS: Final = 255
+_MOST_ROUNDS: Final = 4096
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,6 +171,8 @@ def _prediction(
     if not isinstance(model, nn.Module):
         raise SpecError("fit: batches need a network that takes them, not a state_dict; leave them out or give it")
     found = sensitivities.kl(model, inputs, draws=_DRAWS, seed=seed, progress=progress)
+    if len(inputs) == 1 and len(inputs[0]) > 1:
+        inputs = list(inputs[0].split(-(-len(inputs[0]) // 2)))
     # Calibrated on the first batch, judged on the others: else the loss would be predicted too small.
     calibration = Calibration(model, inputs[:1])
     return Divergence(model, inputs[1:] or inputs), dict(sensitivities.per_tensor(found)), calibration or None
@@ -203,8 +205,9 @@ class _Hunt:
         best = self._contest(pruned, best)
         if self.max_drop is None:
             best = self._analog_for_budget(best)
-            self.search.judge(best, full=True)
-            return best
+            points = {point.name: point for point in (best, *self.placed.values())}
+            lost = {name: self.search.drop(self.search.judge(point, full=True)) for name, point in points.items()}
+            return min(points.values(), key=lambda point: (lost[point.name], point.cells))
         best = self._analog_for_drop(best, self.max_drop)
         return self._confirmed(best, self.max_drop)
 

@@ -48,8 +48,10 @@ class FitResult:
     max_drop, budget : float or None
         The bound; one of them.
     limit_cells : float
-        Cells per weight below which no code keeps each large tensor with the errors that this recipe leaves in it:
-        Shannon's rate for them over the capacity of a cell. Small tensors and exact bits are not in it.
+        Shannon's rate for the errors that this recipe leaves in each large tensor, over the capacity of a cell, in
+        cells per weight. Values are taken as independent draws from each tensor's own distribution, and the capacity is
+        that of inputs on a grid (`memristore.limits.capacity`), at most 7 bits: on cells almost without noise, or for
+        weights with structure, a code may need less. Small tensors and exact bits are not in it.
     left_out : tuple of (str, str)
         Families that were dropped before a full judgement, and why.
     seconds : float
@@ -111,8 +113,12 @@ class FitResult:
             f"{row.scheme}: {row.cells_per_weight:.3f} cells per weight, {about.label} "
             f"{about.text(result.mean, result.ci95)} over {result.trials} arrays after "
             f"{format_time(result.at_seconds)}; {lost} below the network itself",
-            f"Shannon's limit for the same errors in the same tensors: {self.limit_cells:.3f} cells per weight",
         ]
+        if self.limit_cells < row.cells_per_weight:
+            out.append(
+                f"Shannon's limit for the same errors in the same tensors, values taken as independent: "
+                f"{self.limit_cells:.3f} cells per weight"
+            )
         for name in ("fp32", "int8"):
             rivals = [e for e in self.front if e.scheme.startswith(f"{name}, ")]
             if rivals:
@@ -177,10 +183,11 @@ def limit_cells(
     state = model if not hasattr(model, "state_dict") else model.state_dict()
     bits = 0.0
     for entry in prepared.entries:
-        values = state[entry.name].detach().double().numpy().reshape(-1) if entry.kind == "analog" else np.zeros(0)
+        given = state[entry.name].detach().cpu()
+        values = given.double().numpy().reshape(-1) if entry.kind == "analog" else np.zeros(0)
         if values.size < _FEWEST or values.var() == 0:
             continue
-        error = float(np.square(found[entry.name].double().numpy().reshape(-1) - values).mean())
+        error = float(np.square(found[entry.name].cpu().double().numpy().reshape(-1) - values).mean())
         if error > 0:
             bits += values.size * rate(Empirical.of(values), error / float(values.var()))
     per_cell = max(float(capacity(stored.spec.cell, at, write=stored.spec.write).bits), 1e-12)

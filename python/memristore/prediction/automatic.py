@@ -205,7 +205,8 @@ def auto(
     at : float or str
         Retention time; the SDR is that of a read at its end.
     cells : float, optional
-        Cells per value, everything counted, that must not be exceeded: the recipe with the most SDR is chosen.
+        Cells per value, everything counted, that must not be exceeded by more than 0.1 %: the recipe with the most SDR
+        is chosen.
     sdr : float, optional
         SDR in dB that must be reached: the recipe with the fewest cells is chosen. Without `cells` and `sdr`, the
         recipe that uses its cells best.

@@ -37,7 +37,8 @@ class Hybrid(Protection):
     A bit well kept is worth 6 dB to every value; a cell with noise holds only the first few bits of a value well.
     ``w`` becomes ``w/index``, ``w/rest`` (between minus and plus half a step) and ``w/step`` (72 bits). Put
     :class:`~memristore.Entropy` behind it: levels far from the middle are rare and then cost next to nothing. Values
-    come back exactly if the parts do. Streams of fewer than 64 values or of a single value pass; the directory says so.
+    come back exactly if the parts do, up to float32 rounding where levels are clipped. Streams of fewer than 64 values
+    or of a single value pass; the directory says so.
 
     Parameters
     ----------
