@@ -171,8 +171,7 @@ def _prediction(
     if not isinstance(model, nn.Module):
         raise SpecError("fit: batches need a network that takes them, not a state_dict; leave them out or give it")
     found = sensitivities.kl(model, inputs, draws=_DRAWS, seed=seed, progress=progress)
-    if len(inputs) == 1 and len(inputs[0]) > 1:
-        inputs = list(inputs[0].split(-(-len(inputs[0]) // 2)))
+    inputs = list(inputs[0].split(-(-len(inputs[0]) // 2))) if len(inputs) == 1 < len(inputs[0]) else inputs
     # Calibrated on the first batch, judged on the others: else the loss would be predicted too small.
     calibration = Calibration(model, inputs[:1])
     return Divergence(model, inputs[1:] or inputs), dict(sensitivities.per_tensor(found)), calibration or None
@@ -208,8 +207,10 @@ class _Hunt:
             points = {point.name: point for point in (best, *self.placed.values())}
             lost = {name: self.search.drop(self.search.judge(point, full=True)) for name, point in points.items()}
             return min(points.values(), key=lambda point: (lost[point.name], point.cells))
-        best = self._analog_for_drop(best, self.max_drop)
-        return self._confirmed(best, self.max_drop)
+        best = self._confirmed(self._analog_for_drop(best, self.max_drop), self.max_drop)
+        # The full metric may ask for more cells than the quick one, and analog recipes may fit between.
+        rival = self._analog_for_drop(best, self.max_drop)
+        return best if rival is best else self._confirmed(rival, self.max_drop)
 
     def _families(self) -> dict[Family, Callable[[float], Family]]:
         """Digital families, each with the way to prune before it; the plain one is never calibrated."""
@@ -287,18 +288,17 @@ class _Hunt:
 
     def _analog_for_drop(self, best: Point, max_drop: float) -> Point:
         """Place the analog families that could take fewer cells."""
-        search = self.search
-        for family in analog_families(self.base, self.weights):
-            low = search.point(family, family.low)
+        for family in (f for f in analog_families(self.base, self.weights) if f.name not in self.placed):
+            low = self.search.point(family, family.low)
             if low.cells >= best.cells:
                 self.left_out[family.name] = f"takes {low.cells:.3f} cells per weight or more"
                 continue
-            most = search.filling(family, best.cells, family.low)
-            if most is None or not search.holds(most, max_drop, full=False):
-                loss = 0.0 if most is None else search.drop(search.judge(most, full=False))
-                self.left_out[family.name] = f"loses {self._text(loss)} at {best.cells:.3f} cells per weight"
+            most = self.search.filling(family, best.cells, family.low) or low
+            if not self.search.holds(most, max_drop, full=False):
+                loss = self._text(self.search.drop(self.search.judge(most, full=False)))
+                self.left_out[family.name] = f"loses {loss} at {best.cells:.3f} cells per weight"
                 continue
-            found = search.least(family, most.knob, max_drop, full=False)
+            found = self.search.least(family, most.knob, max_drop, full=False)
             if found is not None and found.cells < best.cells:
                 best = found
                 self.placed[family.name] = found
