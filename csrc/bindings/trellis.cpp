@@ -10,9 +10,14 @@
 namespace memristore::bindings {
 namespace {
 
-void check_states(std::uint32_t states) {
+void check_trellis(std::uint32_t states) {
   if (states != 4 && states != 8 && states != 16 && states != 32 && states != 64)
     throw py::value_error("states: must be 4, 8, 16, 32 or 64, not " + std::to_string(states));
+}
+
+// Levels may also be those of a uniform quantiser, which has one state and needs no search.
+void check_states(std::uint32_t states) {
+  if (states != 1) check_trellis(states);
 }
 
 void check_limit(std::int32_t limit) {
@@ -40,7 +45,7 @@ void for_blocks(std::size_t n, int threads, Body body) {
 void search(const py::buffer& values, std::uint32_t states, float inverse_step, std::int32_t limit,
             const py::buffer& costs, const py::buffer& classes, const py::buffer& shifts, const py::buffer& levels,
             int threads) {
-  check_states(states);
+  check_trellis(states);
   check_limit(limit);
   const auto x = input<float>(values, "values");
   const auto table = input<float>(costs, "costs");

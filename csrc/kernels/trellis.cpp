@@ -19,10 +19,11 @@ constexpr Walk make_walk(std::uint32_t states) {
   }
   return walk;
 }
-constexpr Walk kWalks[] = {make_walk(4), make_walk(8), make_walk(16), make_walk(32), make_walk(64)};
+// With one state only levels of quantiser 0 are left: a uniform quantiser, whose points are the even ones.
+constexpr Walk kWalks[] = {make_walk(4), make_walk(8), make_walk(16), make_walk(32), make_walk(64), make_walk(1)};
 
 const Walk& walk_of(std::uint32_t states) {
-  return kWalks[states == 4 ? 0 : states == 8 ? 1 : states == 16 ? 2 : states == 32 ? 3 : 4];
+  return kWalks[states == 4 ? 0 : states == 8 ? 1 : states == 16 ? 2 : states == 32 ? 3 : states == 64 ? 4 : 5];
 }
 
 // Place in the trellis and what it remembers of the points so far.

@@ -20,12 +20,14 @@ U32 = npt.NDArray[np.uint32]
 Bools = npt.NDArray[np.bool_]
 
 STATE_COUNTS: Final = (4, 8, 16, 32, 64)
+#: As numbered in the header; one state is a uniform quantiser.
+_CODED_COUNTS: Final = (*STATE_COUNTS, 1)
 MAX_LIMIT: Final = 1023
 MAX_CLASSES: Final = 16
 #: Shifts are stored in 128ths of a step.
 SHIFT_UNIT: Final = 128
 #: Parity-check polynomials that tell the quantiser of a state; the same as in trellis.hpp.
-_H1: Final = {4: 0o2, 8: 0o4, 16: 0o4, 32: 0o10, 64: 0o24}
+_H1: Final = {1: 0, 4: 0o2, 8: 0o4, 16: 0o4, 32: 0o10, 64: 0o24}
 _ZERO: Final = np.float32(0)
 _NO_MEMORY: Final = np.zeros(1, np.uint32)
 _FLAG_OFFSET, _FLAG_MASK, _FLAG_STATES, _FLAG_SHIFTS = 8, 16, 32, 64
@@ -51,7 +53,7 @@ class LevelCoder:
     Parameters
     ----------
     states : int
-        States of the trellis.
+        States of the trellis; 1: a uniform quantiser, whose points are the even ones.
     step, offset : float32
         A value is its point times the step, plus the offset.
     shifts : ndarray, shape (5,), int8
@@ -185,7 +187,7 @@ def write_levels(coder: LevelCoder, levels: I32, nonzero: Bools | None, size: in
         count = min(BLOCK, size - start) if mask is None else int(np.count_nonzero(mask))
         blocks.append(_write_block(coder, models, levels[done : done + count], mask))
         done += count
-    flags = STATE_COUNTS.index(coder.states)
+    flags = _CODED_COUNTS.index(coder.states)
     flags |= _FLAG_OFFSET * bool(coder.offset != 0) | _FLAG_MASK * (nonzero is not None)
     flags |= _FLAG_STATES * (coder.models[0].kind == STATES) | _FLAG_SHIFTS * bool(coder.shifts.any())
     out = varint(size) + bytes([flags]) + np.array(coder.step, "<f4").tobytes()
@@ -219,21 +221,22 @@ def read_levels(data: U8, size: int | None, threads: int = 0) -> F32:
     if size is None:  # each block has its length in the header
         size = min(written, BLOCK * data.size)
     flags = reader.byte()
-    states = STATE_COUNTS[min(flags & 7, len(STATE_COUNTS) - 1)]
+    states = _CODED_COUNTS[min(flags & 7, len(_CODED_COUNTS) - 1)]
     step = reader.float32()
     offset = reader.float32() if flags & _FLAG_OFFSET else np.float32(0)
     shifts = reader.take(5).view(np.int8) if flags & _FLAG_SHIFTS else np.zeros(5, np.int8)
     limit = max(1, min(reader.varint(), MAX_LIMIT))
     decay = min(reader.byte(), 15)
-    by_state = bool(flags & _FLAG_STATES)  # never with classes
-    classes = max(1, min(reader.byte(), MAX_CLASSES)) if decay and not by_state else 1
+    by_state = bool(flags & _FLAG_STATES)
+    decay = 0 if by_state and states > 1 else decay  # tables for each of several states never go with classes
+    classes = max(1, min(reader.byte(), MAX_CLASSES)) if decay else 1
     bounds = reader.take(classes - 1)
     models = []
     for _ in range(classes):
         kind = reader.byte() % STATES
         kind = STATES if by_state else kind
         models.append(read_model(kind, limit, states, reader.take(table_size(kind, limit, states))))
-    coder = LevelCoder(states, step, tuple(models), offset, shifts, 0 if by_state else decay, bounds)
+    coder = LevelCoder(states, step, tuple(models), offset, shifts, decay, bounds)
     lengths = [reader.varint() for _ in range(0, size, BLOCK)]
     categorical = _categorical(coder)
     out = np.zeros(size, np.float32)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from memristore.compress.level_grid import write_grid
 from memristore.compress.level_models import BLOCK
 from memristore.compress.level_stream import STATE_COUNTS, Reader, read_levels, write_levels
 from memristore.compress.trellis_fit import STEPS, Source, fit_coder, mean_square, reach
@@ -37,7 +38,8 @@ class RateDistortion(Compressor):
 
     ``w`` becomes ``w/coded``: bits of variable length in blocks of 65,536 values that are decoded by themselves, so
     that a bit error costs at most a block, or the tensor if it is in the header. Exact zeros stay exact zeros. Tensors
-    for which that is shorter are stored as float16 or float32 words.
+    for which that is shorter are stored as float16 or float32 words, or, if all values are multiples of a step (weights
+    trained as quantised ones), as the entropy-coded multiples, which come back exactly.
 
     Parameters
     ----------
@@ -136,9 +138,9 @@ class RateDistortion(Compressor):
         worst = self.step**2 / 4 if self.step is not None else power * 10 ** (-(wanted or 0) / 10)
         if error <= worst and not (half[values == 0] != 0).any():
             choices.append(bytes([_FLOAT16]) + half.astype("<f2").tobytes())
-        coded = self._code(values, power, wanted, threads)
-        if coded is not None:
-            choices.append(bytes([_TRELLIS]) + coded)
+        for coded in (write_grid(values, threads), self._code(values, power, wanted, threads)):
+            if coded is not None:
+                choices.append(bytes([_TRELLIS]) + coded)
         return min(choices, key=len)
 
     def _code(self, values: F32, power: float, wanted: float | None, threads: int) -> bytes | None:

@@ -200,6 +200,7 @@ def _refit(source: Source, levels: I32, coder: LevelCoder, total: int, *, by_sta
     """Give the coder the tables that suit levels best; returns the bits that all values will take, too."""
     share = total / max(levels.size, 1)
     states = np.arange(coder.states, dtype=np.uint8)
+    by_state = by_state or coder.states == 1
     group = states if by_state else quantisers(coder.states)
     counts = _count(source, levels, coder, group)
     rows = counts.reshape(coder.memory.size, -1, counts.shape[1])
@@ -222,6 +223,24 @@ def _remember(source: Source, levels: I32, coder: LevelCoder, magnitude: F32, to
         if cost < best[0]:
             best = cost, trial
     return coder if best[1] is coder else _refit(source, levels, best[1], total, by_state=False)[1]
+
+
+def context_coder(source: Source, levels: I32, coder: LevelCoder) -> LevelCoder:
+    """Give a coder the classes and tables that suit levels best.
+
+    Parameters
+    ----------
+    source : Source
+        Of the levels; its values are not looked at.
+    levels : ndarray, shape (n,), int32
+    coder : LevelCoder
+        Its states, step, offset and shifts stay.
+    """
+    coder = _refit(source, levels, coder, levels.size, by_state=False)[1]
+    if levels.size < _MEMORY_VALUES:
+        return coder
+    points = _points(source, levels, coder.states, np.zeros(5, np.float32))
+    return _remember(source, levels, coder, np.abs(points), levels.size)
 
 
 def _running_mean(source: Source, magnitude: F32, decay: int) -> F64:
