@@ -19,7 +19,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,12 +29,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
-from torch.nn import functional
 
 import memristore as ms
 from memristore.errors import DataError
 from memristore.evaluate import tasks
 from memristore.evaluate.tasks import Accuracy, Images, TaskData
+from memristore.evaluate.tasks.augment import batches_of
 from memristore.train import prune_and_finetune, robust_finetune
 
 
@@ -71,41 +70,14 @@ QUICK = {
 PRUNING_STEPS = 4
 
 
-class Batches:
-    """Shifted (and mirrored) images in random order, the same for the same seed and epoch."""
-
-    def __init__(self, data: Images, plan: Plan, count: int, seed: int, epoch: int) -> None:
-        self.data, self.plan = data, plan
-        self.generator = torch.Generator().manual_seed(1000 * seed + epoch)
-        self.order = torch.randint(len(data), (count,), generator=self.generator).split(plan.batch)
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        reach = 4 if self.plan.flip else 2
-        for chosen in self.order:
-            images = self.data.images[chosen]
-            side = images.shape[-1]
-            wide = functional.pad(images, (reach,) * 4, value=float(images.min()) if not self.plan.flip else 0.0)
-            at = torch.randint(2 * reach + 1, (len(chosen), 2), generator=self.generator)
-            rows = (at[:, :1] + torch.arange(side))[:, None, :, None]
-            columns = (at[:, 1:] + torch.arange(side))[:, None, None, :]
-            which = torch.arange(len(chosen))[:, None, None, None]
-            moved = wide[which, torch.arange(images.shape[1])[None, :, None, None], rows, columns]
-            if self.plan.flip:
-                mirrored = torch.rand(len(chosen), generator=self.generator) < 0.5
-                moved = torch.where(mirrored[:, None, None, None], moved.flip(-1), moved)
-            yield moved, self.data.labels[chosen]
-
-
 def tuned(
     model: nn.Module, data: TaskData, plan: Plan, count: int, seed: int, rate: float, **options: Any
 ) -> nn.Module:
     """Fine-tune on `count` images with a one-cycle schedule."""
     steps = -(-count // plan.batch)
     return robust_finetune(
-        model, plan.spec, lambda epoch: Batches(data.train, plan, count, seed, epoch), epochs=1, teacher=data.model,
+        model, plan.spec, lambda epoch: batches_of(data, count, batch=plan.batch, seed=seed, epoch=epoch), epochs=1,
+        teacher=data.model,
         optimizer=lambda p: torch.optim.SGD(p, lr=rate, momentum=0.9, nesterov=True, weight_decay=1e-4),
         scheduler=lambda o: torch.optim.lr_scheduler.OneCycleLR(o, rate, total_steps=steps, pct_start=0.2),
         seed=seed, refresh=50, **options,

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from memristore.evaluate import Comparison, Evaluation, compression_report, evaluate
     from memristore.evaluate.fit import fit
+    from memristore.evaluate.fit_finetune import Finetune
     from memristore.evaluate.fit_result import FitResult
     from memristore.ledger import Ledger
     from memristore.mapping import Companded, Differential, Levels, Linear
@@ -80,6 +81,7 @@ _HOMES: Final[dict[str, str]] = {
     "ErrorBounded": "compress",
     "Evaluation": "evaluate",
     "FileError": "errors",
+    "Finetune": "evaluate.fit_finetune",
     "FitResult": "evaluate.fit_result",
     "Hybrid": "protect",
     "Identity": "compress",
@@ -128,8 +130,8 @@ _HOMES: Final[dict[str, str]] = {
     "fit": "evaluate.fit",
     "predict": "prediction",
     "prepare": "storage",
-    "shorten_array": "compress",
     "robust_finetune": "train",
+    "shorten_array": "compress",
     "sized_for": "sizing",
     "store": "storage",
 }
@@ -159,6 +161,7 @@ __all__ = [
     "ErrorBounded",
     "Evaluation",
     "FileError",
+    "Finetune",
     "FitResult",
     "Hybrid",
     "Identity",

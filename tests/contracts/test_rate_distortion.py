@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memristore.compress.level_grid import grid_of, write_grid
 from memristore.compress.level_models import CURVE, EVEN, ODD, STATES, fit_model, read_model, table_size
-from memristore.compress.level_stream import BLOCK, Reader, quantisers, varint
+from memristore.compress.level_stream import BLOCK, Reader, quantisers, read_levels, varint
 from memristore.compress.rate_distortion import RateDistortion
 from memristore.errors import SpecError
 from memristore.streams import AnalogStream, BitStream, Payload
@@ -214,3 +215,49 @@ def test_numbers_of_any_length_come_back(value: int) -> None:
 def test_bad_settings_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match="rate-distortion"):
         RateDistortion(**fields)
+
+
+@given(
+    st.integers(1, 3000), st.floats(2.0**-60, 2.0**60, width=32), st.floats(0.05, 6.0), st.integers(0, 2**32 - 1),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_values_on_a_grid_come_back_exactly(size: int, step: float, spread: float, seed: int) -> None:
+    """Multiples of a float32 step, with gaps between levels too: no value moves, whatever the ratio asked for."""
+    levels = np.rint(np.random.default_rng(seed).laplace(size=size) * spread)
+    values = levels.astype(np.float32) * np.float32(step)
+    found = grid_of(values)
+    distinct = np.unique(np.abs(values)).size
+    if distinct * 4 <= size and values.any():
+        assert found is not None
+        assert np.array_equal(found[1].astype(np.float32) * found[0], values)
+        coded = write_grid(values, 1)
+        assert coded is not None
+        back = read_levels(np.frombuffer(coded, np.uint8), size)
+        assert np.array_equal(back, values)
+        for cut in (0, 5, len(coded) // 2):  # damage gives wrong values, but as many
+            assert read_levels(np.frombuffer(coded[:cut], np.uint8), size).shape == (size,)
+
+
+def test_a_grid_takes_its_entropy_and_what_lies_off_one_is_left_alone() -> None:
+    draws = rng(3)
+    levels = np.rint(draws.laplace(size=40000) * 0.5)
+    values = (levels * np.float32(0.037)).astype(np.float32)
+    share = np.unique(levels, return_counts=True)[1] / levels.size
+    entropy = -float(share @ np.log2(share))
+    assert encode(values, sdr=35.0).length < 1.01 * entropy * 40000 + 300
+    off = values.copy()
+    off[17] += np.float32(1e-3)
+    assert grid_of(off) is None
+    assert grid_of(draws.normal(size=4000).astype(np.float32)) is None
+    assert grid_of(np.zeros(100, np.float32)) is None
+
+
+def test_levels_that_follow_each_other_take_fewer_bits_than_their_entropy() -> None:
+    draws = rng(4)
+    loud = np.repeat(draws.random(80) < 0.3, 500)
+    levels = np.where(loud, np.rint(draws.laplace(size=loud.size) * 4), draws.random(loud.size) < 0.05)
+    share = np.unique(levels, return_counts=True)[1] / levels.size
+    entropy = -float(share @ np.log2(share))
+    coded = write_grid((levels * 0.25).astype(np.float32), 1)
+    assert coded is not None
+    assert 8 * len(coded) < 0.8 * entropy * levels.size

@@ -14,6 +14,7 @@ from memristore.cli.output import Output, ensure_folder
 from memristore.errors import FileError, SpecError
 
 if TYPE_CHECKING:
+    from memristore.evaluate.fit_finetune import Finetune
     from memristore.evaluate.fit_result import FitResult
     from memristore.evaluate.tasks import TaskData
 
@@ -39,6 +40,11 @@ def fit(
         int, typer.Option("--images", min=1, help="Test images for the search, not the result.")
     ] = _QUICK,
     baselines: Annotated[bool, typer.Option(help="Judge all digital number formats as well.")] = True,
+    finetune: Annotated[
+        int | None,
+        typer.Option("--finetune", min=1, metavar="IMAGES", help="Fine-tune as well, on so many training images."),
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 6,
     seed: Seed = 0,
     data: Data = None,
     out: Annotated[
@@ -52,7 +58,7 @@ def fit(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Find the recipe with the fewest cells that keeps a network good enough, without retraining.
+    """Find the recipe with the fewest cells that keeps a network good enough, without retraining or with --finetune.
 
     Judged by the task's test images; a file of weights, of which nothing else is known, by its signal-to-distortion
     ratio under a --budget.
@@ -70,6 +76,8 @@ def fit(
     task = tasks.get(model).load(data) if model in tasks.names() and not Path(model).exists() else None
     if task is None and budget is None:
         raise SpecError(f"{model}: nothing tells how accurate bare weights are; give --budget, or name a task")
+    if finetune is not None and task is None:
+        raise SpecError(f"{model}: bare weights cannot be fine-tuned; name a task")
     found = run(
         find_weights(model, data) if task is None else task.model,
         device,
@@ -79,6 +87,7 @@ def fit(
         budget=budget,
         trials=trials,
         baselines=baselines,
+        finetune=None if task is None or finetune is None else _finetune(task, finetune, rounds, seed),
         seed=seed,
         title=f"{model if task is None else task.description}, {device}, {retention}",
         report=output.line,
@@ -119,6 +128,14 @@ def _task_data(task: TaskData, images: int) -> dict[str, Any]:
         "batches": list(task.train.images[:_IMAGES].split(_BATCH)),
         "quick": Accuracy(few) if len(few) < len(test) else None,
     }
+
+
+def _finetune(task: TaskData, images: int, rounds: int, seed: int) -> Finetune:
+    """Shifted and mirrored training images, divided among the rounds."""
+    from memristore.evaluate.fit_finetune import Finetune
+    from memristore.evaluate.tasks.augment import batches_of
+
+    return Finetune(loader=lambda r: batches_of(task, -(-images // rounds), seed=seed, epoch=r), rounds=rounds)
 
 
 def _write(recipe: dict[str, Any], path: Path) -> None:

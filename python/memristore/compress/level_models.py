@@ -113,13 +113,28 @@ def table_size(kind: int, limit: int, states: int) -> int:
     """Bytes of a model's table."""
     if kind == CURVE:
         return 2
+    if states == 1:
+        return knot_count(limit + 1) + (knot_count(limit) if kind == ODD else 0)
     if kind == STATES:
         return states * (knot_count(limit + 1) + knot_count(limit))
     return knot_count(2 * limit + 2) + (knot_count(2 * limit) if kind == ODD else 0)
 
 
 def read_model(kind: int, limit: int, states: int, table: U8) -> LevelModel:
-    """Read the frequencies out of a table of :func:`table_size` bytes; any bytes give some model."""
+    """Read the frequencies out of a table of :func:`table_size` bytes; any bytes give some model.
+
+    With one state, that of a uniform quantiser, places are levels and not those of two quantisers together.
+    """
+    if states == 1:
+        places = limit + 1
+        if kind == CURVE:
+            outward = _depths(_power(int(table[0]), places), table[1:].astype(np.int64))[0]
+        else:
+            outward = _lines(_knots(places), table[: knot_count(places)].astype(np.int64))
+        inward = outward[1:]
+        if kind == ODD:
+            inward = _lines(_knots(limit), table[knot_count(places) :].astype(np.int64))
+        return LevelModel(kind, limit, table, _frequencies(np.r_[inward[::-1], outward][None]))
     if kind == STATES:
         low, high = knot_count(limit), knot_count(limit + 1)
         rows = table.astype(np.int64).reshape(states, low + high)
@@ -159,11 +174,14 @@ def _scale_codes(steep: F64) -> I64:
     return np.asarray(8 * (exponent + 19) + np.rint(steep / 2.0**exponent - 8), np.int64)
 
 
-def _fit_curve(limit: int, counts: npt.NDArray[np.uint32]) -> U8:
-    """Try all exponents, with scales near those of a generalised Gaussian density; counts of the two quantisers."""
-    level, size = 2 * np.arange(-limit, limit + 1), 2 * limit + 2
-    places = np.array([np.bincount(np.abs(level + i), minlength=size) for i in (0, 1)], np.float64)
-    folded = np.array([np.bincount(np.abs(level + i), counts[i], size) for i in (0, 1)])
+def _fit_curve(magnitudes: I64, counts: npt.NDArray[np.uint32]) -> U8:
+    """Try all exponents, with scales near those of a generalised Gaussian density.
+
+    Magnitudes of the points of each level and counts, both for each quantiser.
+    """
+    size = int(magnitudes.max()) + 1
+    places = np.array([np.bincount(row, minlength=size) for row in magnitudes], np.float64)
+    folded = np.array([np.bincount(row, each, size) for row, each in zip(magnitudes, counts, strict=True)])
     total = folded.sum(axis=0)
     powers = np.array([_power(i, size) for i in range(8)])
     mean = (powers @ total + 0.01) / total.sum()
@@ -178,6 +196,17 @@ def _fit_curve(limit: int, counts: npt.NDArray[np.uint32]) -> U8:
         reach = np.arange(-1, 2)
     exponent = int(bits.min(axis=1).argmin())
     return np.array([exponent, centre[exponent]], np.uint8)
+
+
+def _uniform_models(limit: int, counts: npt.NDArray[np.uint32]) -> list[LevelModel]:
+    """Models of a uniform quantiser's levels; counts of shape (1, 2 * limit + 1)."""
+    if not counts.any():
+        return [read_model(CURVE, limit, 1, np.zeros(2, np.uint8))]
+    outward, inward = counts[0, limit:].astype(np.float64), counts[0, :limit][::-1].astype(np.float64)
+    even = np.r_[2 * outward[0], outward[1:] + inward]
+    tables = [(EVEN, _to_bytes([_densities(even)])), (ODD, _to_bytes([_densities(outward), _densities(inward)]))]
+    tables.append((CURVE, _fit_curve(np.abs(np.arange(-limit, limit + 1))[None], counts)))
+    return [read_model(kind, limit, 1, table) for kind, table in tables]
 
 
 def fit_model(
@@ -217,6 +246,8 @@ def fit_model(
             _to_bytes([_densities(row[limit:]), _densities(row[:limit][::-1])]) for row in counts.astype(np.float64)
         ]
         return cost(read_model(STATES, limit, states, np.concatenate(each)), counts)
+    if states == 1:
+        return min((cost(model, counts) for model in _uniform_models(limit, counts)), key=lambda pair: pair[0])
     two = np.array([counts[quantiser == i].sum(axis=0) for i in (0, 1)], np.uint32)
     if not two.any():
         return cost(read_model(CURVE, limit, states, np.zeros(2, np.uint8)), two)
@@ -229,7 +260,8 @@ def fit_model(
     even[-1] *= 2
     tables = [(EVEN, _to_bytes([_densities(even)])), (ODD, _to_bytes([_densities(outward), _densities(inward)]))]
     if total < _CURVE_VALUES:
-        tables.append((CURVE, _fit_curve(limit, two)))
+        level = 2 * np.arange(-limit, limit + 1)
+        tables.append((CURVE, _fit_curve(np.abs([level, level + 1]), two)))
     return min((cost(read_model(kind, limit, states, table), two) for kind, table in tables), key=lambda pair: pair[0])
 
 

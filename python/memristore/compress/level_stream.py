@@ -227,16 +227,15 @@ def read_levels(data: U8, size: int | None, threads: int = 0) -> F32:
     shifts = reader.take(5).view(np.int8) if flags & _FLAG_SHIFTS else np.zeros(5, np.int8)
     limit = max(1, min(reader.varint(), MAX_LIMIT))
     decay = min(reader.byte(), 15)
-    by_state = bool(flags & _FLAG_STATES)
-    decay = 0 if by_state and states > 1 else decay  # tables for each of several states never go with classes
-    classes = max(1, min(reader.byte(), MAX_CLASSES)) if decay else 1
+    by_state = bool(flags & _FLAG_STATES)  # never with classes
+    classes = max(1, min(reader.byte(), MAX_CLASSES)) if decay and not by_state else 1
     bounds = reader.take(classes - 1)
     models = []
     for _ in range(classes):
         kind = reader.byte() % STATES
         kind = STATES if by_state else kind
         models.append(read_model(kind, limit, states, reader.take(table_size(kind, limit, states))))
-    coder = LevelCoder(states, step, tuple(models), offset, shifts, decay, bounds)
+    coder = LevelCoder(states, step, tuple(models), offset, shifts, 0 if by_state else decay, bounds)
     lengths = [reader.varint() for _ in range(0, size, BLOCK)]
     categorical = _categorical(coder)
     out = np.zeros(size, np.float32)

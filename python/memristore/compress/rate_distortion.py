@@ -18,6 +18,7 @@ import numpy.typing as npt
 from memristore.compress.level_grid import write_grid
 from memristore.compress.level_models import BLOCK
 from memristore.compress.level_stream import STATE_COUNTS, Reader, read_levels, write_levels
+from memristore.compress.short_levels import read_short, write_short
 from memristore.compress.trellis_fit import STEPS, Source, fit_coder, mean_square, reach
 from memristore.config import check_number
 from memristore.errors import SpecError
@@ -29,7 +30,7 @@ F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 
 #: First byte of a tensor: how the rest is to be read.
-_CONSTANT, _FLOAT32, _FLOAT16, _TRELLIS = range(4)
+_CONSTANT, _FLOAT32, _FLOAT16, _TRELLIS, _SHORT = range(5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +38,10 @@ class RateDistortion(Compressor):
     """Quantise and entropy-code every analog stream to a wanted ratio of signal to distortion.
 
     ``w`` becomes ``w/coded``: bits of variable length in blocks of 65,536 values that are decoded by themselves, so
-    that a bit error costs at most a block, or the tensor if it is in the header. Exact zeros stay exact zeros. Tensors
-    for which that is shorter are stored as float16 or float32 words, or, if all values are multiples of a step (weights
-    trained as quantised ones), as the entropy-coded multiples, which come back exactly.
+    that a bit error costs at most a block, or the tensor if it is in the header. Exact zeros stay exact zeros. Where
+    that is shorter, tensors are stored in other ways: as float16 or float32 words; up to 1,024 values as uniform levels
+    without a code, which takes the smallest header; and if all values are multiples of a step (weights trained as
+    quantised ones) as the entropy-coded multiples, which come back exactly.
 
     Parameters
     ----------
@@ -138,6 +140,9 @@ class RateDistortion(Compressor):
         worst = self.step**2 / 4 if self.step is not None else power * 10 ** (-(wanted or 0) / 10)
         if error <= worst and not (half[values == 0] != 0).any():
             choices.append(bytes([_FLOAT16]) + half.astype("<f2").tobytes())
+        short = write_short(values, worst)
+        if short is not None:
+            choices.append(bytes([_SHORT]) + short)
         for coded in (write_grid(values, threads), self._code(values, power, wanted, threads)):
             if coded is not None:
                 choices.append(bytes([_TRELLIS]) + coded)
@@ -183,6 +188,8 @@ def _decode(data: U8, size: int | None, threads: int) -> F32:
         values = rest[: rest.size // word.itemsize * word.itemsize].view(word).astype(np.float32)
     elif mode == _CONSTANT:
         values = np.full(size or 0, Reader(rest).float32(), np.float32)
+    elif mode == _SHORT:
+        values = read_short(rest, size)
     else:
         values = read_levels(rest, size, threads)
     return values if size is None else fit(values, size)

@@ -200,7 +200,6 @@ def _refit(source: Source, levels: I32, coder: LevelCoder, total: int, *, by_sta
     """Give the coder the tables that suit levels best; returns the bits that all values will take, too."""
     share = total / max(levels.size, 1)
     states = np.arange(coder.states, dtype=np.uint8)
-    by_state = by_state or coder.states == 1
     group = states if by_state else quantisers(coder.states)
     counts = _count(source, levels, coder, group)
     rows = counts.reshape(coder.memory.size, -1, counts.shape[1])

@@ -9,6 +9,9 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+#: Variance, relative to the constant that batch norm adds, below which a channel does not vary: its scale, which would
+#: be huge and say nothing, is left out.
+_DEAD: Final = 1e-6
 #: Variance, relative to that of the output, below which a channel says nothing about its scale.
 _LEAST: Final = 1e-12
 
@@ -33,7 +36,9 @@ def folded(model: nn.Module) -> nn.Module:
     for module in norms_of(out).values():
         norm: Any = module
         with torch.no_grad():
-            scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+            variance = norm.running_var.double()
+            scale = norm.weight.double() / torch.sqrt(variance + norm.eps)
+            scale = torch.where(variance < _DEAD * norm.eps, 0.0, scale)
             norm.bias.copy_(norm.bias.double() - scale * norm.running_mean.double())
             norm.weight.copy_(scale)
             norm.running_mean.zero_()

@@ -176,7 +176,8 @@ def limit_cells(
     Returns
     -------
     float
-        Sum of R(D) over tensors of at least 256 values that vary, over the capacity of a cell and all weights.
+        Sum of R(D) over tensors of at least 256 values that vary (where they come back without error: the entropy of
+        their values), over the capacity of a cell and all weights.
     """
     stored = prepared.program(seed=seed, trace=False, threads=threads)
     found = stored.load(at=at, threads=threads)
@@ -190,5 +191,8 @@ def limit_cells(
         error = float(np.square(found[entry.name].cpu().double().numpy().reshape(-1) - values).mean())
         if error > 0:
             bits += values.size * rate(Empirical.of(values), error / float(values.var()))
+        else:
+            share = np.unique(values, return_counts=True)[1] / values.size
+            bits -= values.size * float(share @ np.log2(share))
     per_cell = max(float(capacity(stored.spec.cell, at, write=stored.spec.write).bits), 1e-12)
     return bits / per_cell / max(stored.weights, 1)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -26,6 +26,31 @@ Batch = Any
 #: A collection of batches that can be gone through once an epoch, or ``loader(epoch)`` that returns one.
 Loader = Iterable[Batch] | Callable[[int], Iterable[Batch]]
 Noise = Callable[[nn.Module, float], Mapping[str, torch.Tensor]]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Noise that has a state, and a price for what weights take."""
+
+    def __call__(self, model: nn.Module, strength: float = 1.0) -> Mapping[str, torch.Tensor]:
+        """Return the weights of a forward pass by name."""
+
+    def penalty(self, model: nn.Module) -> torch.Tensor:
+        """Return what is added to the loss."""
+
+    def bits(self, model: nn.Module) -> float:
+        """Return the bits that the weights take."""
+
+    def settle(self, model: nn.Module) -> None:
+        """Give a model the weights that forward passes see."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state, for checkpoints."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state."""
+
+
 #: Share of the run after which a ramp lets all noise through.
 _RAMP: Final = 0.25
 
@@ -40,7 +65,8 @@ class Trained:
         In evaluation mode.
     history : list of dict
         For each epoch: ``epoch``, mean ``loss``, ``accuracy`` on the batches under noise (None without labels of
-        classes) and, where a metric was given, ``noisy``: the metric of the network stored once and read back.
+        classes) and, where a metric was given, ``noisy``: the metric of the network stored once and read back; in
+        training on a grid ``bits``, the entropy of its levels.
     """
 
     model: nn.Module
@@ -176,6 +202,8 @@ class Loop:
         if seen == 0:
             raise SpecError(f"{settings.title}: the loader gave no batches in epoch {epoch + 1}; give it data")
         line = {"epoch": epoch + 1, "loss": total / seen, "accuracy": right / seen if known else None}
+        if isinstance(self.noise, Source):
+            line["bits"] = self.noise.bits(self.model)
         if settings.metric is not None:
             line["noisy"] = self._noisy_metric(epoch)
         self.history.append(line)
@@ -223,6 +251,8 @@ class Loop:
             with torch.no_grad():
                 wanted = self.teacher(inputs)
             loss = loss + share * divergence(outputs, wanted, settings.temperature)
+        if isinstance(self.noise, Source):
+            loss = loss + self.noise.penalty(self.model)
         return loss, outputs
 
     @torch.no_grad()
@@ -245,6 +275,8 @@ class Loop:
         if isinstance(self.noise, Surrogate):
             stored = store(judged, self.noise.spec, seed=rng.key(self.settings.seed, "metric", epoch), trace=False)
             stored.load_into(judged, at=self.noise.at)
+        elif isinstance(self.noise, Source):
+            self.noise.settle(judged)
         return float(judge(judged))
 
     def _state(self, loader: Loader) -> dict[str, Any]:
@@ -254,7 +286,7 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "noise": self.noise.state_dict() if isinstance(self.noise, Surrogate) else None,
+            "noise": self.noise.state_dict() if isinstance(self.noise, (Surrogate, Source)) else None,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
             "loader": generator.get_state() if isinstance(generator, torch.Generator) else None,
@@ -272,7 +304,7 @@ class Loop:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
-        if isinstance(self.noise, Surrogate):
+        if isinstance(self.noise, (Surrogate, Source)):
             self.noise.load_state_dict(state["noise"])
         torch.set_rng_state(state["random"])
         if state["random_cuda"]:

@@ -1,0 +1,218 @@
+"""Fine-tuning inside the search: the weights learn to stand a coarser grid, round by round, down to the bound."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import glob
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import nn
+
+from memristore.compress import Constant, RateDistortion
+from memristore.config import check_number
+from memristore.errors import SpecError
+from memristore.evaluate.fit_calibrate import folded, norms_of
+from memristore.evaluate.fit_families import (
+    SDR_RANGE,
+    SMALL_SDR,
+    STATES,
+    Family,
+    Tensor,
+    gains_of,
+    large_tensors,
+    ratios,
+)
+from memristore.storage import prepare
+from memristore.train import GridQuantizer, robust_finetune
+
+if TYPE_CHECKING:
+    from memristore.evaluate.fit_search import Point, Search
+    from memristore.spec import StorageSpec
+
+#: Sensitivity to this power spreads the steps; what did best without fine-tuning.
+_POWER: Final = 0.5
+#: Cells of the first round's goal, relative to what does without training.
+_FIRST: Final = 0.5
+#: Cells of the next goal, relative to the last: by the share of the bound that was used up.
+_NEXT: Final = ((0.5, 0.9), (1.0, 0.95), (2.0, 1.05), (math.inf, 1.12))
+#: A goal above what was accepted is pointless; this is as close as it gets.
+_BELOW: Final = 0.98
+#: Halvings of the interval in which the mean ratio is sought.
+_HALVINGS: Final = 14
+#: Batches that batch norm's statistics are taken from again behind the final weights.
+_STATISTICS: Final = 40
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finetune:
+    """What `fit` may train with, and how long.
+
+    Parameters
+    ----------
+    loader : callable
+        ``loader(round)`` returns that round's batches ``(inputs, labels)``, with a length; rounds count from 0.
+    rounds : int
+        Rounds of training; after each the network is stored and judged, and the next one's goal is set.
+    rate : float
+        Largest learning rate of a round (SGD with Nesterov momentum of 0.9, one cycle).
+    price : float
+        Loss, nats, that a bit per weight is worth while training; see :class:`memristore.train.GridQuantizer`.
+    kl, temperature : float
+        Weight and temperature of the divergence from the network as it was given.
+
+    Raises
+    ------
+    SpecError
+        If a number is out of range or the loader cannot be called.
+    """
+
+    loader: Callable[[int], Iterable[Any]]
+    rounds: int = 6
+    rate: float = 0.02
+    price: float = 1.5
+    kl: float = 0.7
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.loader):
+            raise SpecError("finetune: loader must be a function of the round that returns its batches")
+        check_number("finetune", "rounds", self.rounds, 1, 1000, integer=True)
+        check_number("finetune", "rate", self.rate, 0, 100, open_low=True)
+        check_number("finetune", "price", self.price, 0, 1e6)
+        check_number("finetune", "kl", self.kl, 0, 1)
+        check_number("finetune", "temperature", self.temperature, 0, 1e6, open_low=True)
+
+
+class Tuning:
+    """Rounds of training on ever coarser grids; weights go on from round to round, whether a goal was met or not.
+
+    Parameters
+    ----------
+    search : Search
+    base : StorageSpec
+        Device and retention time.
+    tensors : list of Tensor
+    sensitivity : mapping of str to float
+        KL sensitivity of each tensor.
+    settings : Finetune
+    """
+
+    def __init__(
+        self, search: Search, base: StorageSpec, tensors: list[Tensor], sensitivity: Mapping[str, float],
+        settings: Finetune,
+    ) -> None:  # fmt: skip
+        if not isinstance(search.model, nn.Module):
+            raise SpecError("finetune: bare weights cannot be trained; give the network")
+        self.search, self.base, self.tensors, self.settings = search, base, tensors, settings
+        self.teacher = search.model
+        self.latent = copy.deepcopy(search.model)
+        self.gains = gains_of(tensors, sensitivity, _POWER)
+        self.names = {tensor.stream: tensor.name for tensor in large_tensors(tensors)}
+        self.weights = sum(tensor.size for tensor in tensors)
+
+    def run(self, best: Point, judge: Callable[[Point], float], budget: float | None = None) -> list[Point]:
+        """Train, and return the points that were accepted, fewest cells first.
+
+        Parameters
+        ----------
+        best : Point
+            What is known to do without training.
+        judge : callable
+            Share of the bound that a point uses up; it is accepted up to 1.
+        budget : float, optional
+            Cells per weight that all rounds aim at; without it ever fewer, as long as points are accepted.
+        """
+        bits = sum(stream.length for stream in best.prepared.payload.bit_streams())
+        cells_per_bit = best.cells / max(bits, 1)
+        most, goal = best.cells, budget or _FIRST * best.cells
+        found: list[Point] = []
+        for number in range(self.settings.rounds):
+            quantizer = self._quantizer(goal / cells_per_bit)
+            self.search.report(f"fine-tuning, round {number + 1} of {self.settings.rounds}: goal {goal:.3f} cells")
+            self._train(quantizer, number)
+            point = self._point(quantizer, number)
+            spent = sum(stream.length for stream in point.prepared.payload.bit_streams())
+            cells_per_bit = point.cells / max(spent, 1)
+            share = judge(point)
+            if share <= 1:
+                found.append(point)
+                most = min(most, point.cells)
+            # After a miss there is more training as well as more cells, since the weights go on.
+            step = next(factor for limit, factor in _NEXT if share <= limit)
+            goal = budget or min(step * point.cells, _BELOW * most)
+        return sorted(found, key=lambda point: point.cells)
+
+    def _quantizer(self, bits: float) -> GridQuantizer:
+        """Steps with which the levels have this entropy."""
+        low, high = SDR_RANGE[0] - 20, SDR_RANGE[1]
+        made = None
+        for _ in range(_HALVINGS):
+            mean = 0.5 * (low + high)
+            rules = [
+                (self._named(pattern), ratio)
+                for pattern, ratio in ratios(self.tensors, self.gains, mean)
+                if pattern != "*"
+            ]
+            made = GridQuantizer(self.latent, rules, price=self.settings.price / max(self.weights, 1))
+            low, high = (mean, high) if made.bits(self.latent) <= bits else (low, mean)
+        if made is None:
+            raise SpecError("finetune: no tensor to quantise")
+        return made
+
+    def _named(self, pattern: str) -> str:
+        """Pattern of a parameter's name from that of its stream."""
+        return next(glob.escape(name) for stream, name in self.names.items() if glob.escape(stream) == pattern)
+
+    def _train(self, quantizer: GridQuantizer, number: int) -> None:
+        settings = self.settings
+        batches = settings.loader(number)
+        steps = len(batches)  # type: ignore[arg-type]
+        tuned = robust_finetune(
+            self.latent, self.base, lambda _: batches, noise=quantizer, noise_schedule="constant",
+            teacher=self.teacher, kl=settings.kl, temperature=settings.temperature,
+            optimizer=lambda p: torch.optim.SGD(p, lr=settings.rate, momentum=0.9, nesterov=True),
+            scheduler=lambda o: torch.optim.lr_scheduler.OneCycleLR(
+                o, settings.rate, total_steps=steps, pct_start=0.1
+            ),
+            progress=self.search.progress,
+        )  # fmt: skip
+        self.latent = tuned.model
+
+    def _point(self, quantizer: GridQuantizer, number: int) -> Point:
+        """The network on its grid, with statistics of batch norm to match, as a recipe."""
+        from memristore.evaluate.fit_search import Point
+
+        network = copy.deepcopy(self.latent)
+        quantizer.settle(network)
+        self._statistics(network, number)
+        network = folded(network)
+        compress = (Constant(), RateDistortion(sdr=SMALL_SDR, states=STATES))
+        spec = dataclasses.replace(self.base, compress=compress)
+        name = f"fine-tuned on a grid, round {number + 1}"
+        prepared = prepare(network, spec, threads=self.search.threads)
+        stored = prepared.program(seed=self.search.seed, trace=False, threads=self.search.threads)
+        family = Family(name=name, spec=lambda _: spec, low=0.0, high=0.0, step=1.0, unit="", digital=True)
+        return Point(family, 0.0, spec, prepared, float(stored.cells_per_weight), network)
+
+    @torch.no_grad()
+    def _statistics(self, network: nn.Module, number: int) -> None:
+        """Mean and variance of batch norm, anew, over some of the round's batches."""
+        norms: list[Any] = list(norms_of(network).values())
+        if not norms:
+            return
+        for norm in norms:
+            norm.reset_running_stats()
+        kept = [norm.momentum for norm in norms]
+        network.train()
+        for norm in norms:
+            norm.momentum = None  # a plain mean over batches
+        for _, batch in zip(range(_STATISTICS), self.settings.loader(number), strict=False):
+            network(batch[0])
+        for norm, momentum in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+        network.eval()
