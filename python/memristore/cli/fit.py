@@ -44,7 +44,7 @@ def fit(
         int | None,
         typer.Option("--finetune", min=1, metavar="IMAGES", help="Fine-tune as well, on so many training images."),
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 6,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 3,
     seed: Seed = 0,
     data: Data = None,
     out: Annotated[

@@ -28,6 +28,7 @@ from memristore.evaluate.fit_families import (
     ratios,
 )
 from memristore.storage import prepare
+from memristore.torch_io import base_of
 from memristore.train import GridQuantizer, robust_finetune
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
 #: Sensitivity to this power spreads the steps; what did best without fine-tuning.
 _POWER: Final = 0.5
 #: Cells of the first round's goal, relative to what does without training.
-_FIRST: Final = 0.5
-#: Cells of the next goal, relative to the last: by the share of the bound that was used up.
-_NEXT: Final = ((0.5, 0.9), (1.0, 0.95), (2.0, 1.05), (math.inf, 1.12))
+_FIRST: Final = 0.47
+#: Cells of the next goal, relative to the last: by the share of the bound that was used up. After a miss that is not a
+#: large one, more training at the same goal does more than more cells.
+_NEXT: Final = ((0.5, 0.92), (1.0, 0.96), (2.5, 1.0), (math.inf, 1.06))
 #: A goal above what was accepted is pointless; this is as close as it gets.
 _BELOW: Final = 0.98
 #: Halvings of the interval in which the mean ratio is sought.
@@ -72,7 +74,7 @@ class Finetune:
     """
 
     loader: Callable[[int], Iterable[Any]]
-    rounds: int = 6
+    rounds: int = 3
     rate: float = 0.02
     price: float = 1.5
     kl: float = 0.7
@@ -88,6 +90,10 @@ class Finetune:
         check_number("finetune", "temperature", self.temperature, 0, 1e6, open_low=True)
 
 
+def _bits(point: Point) -> int:
+    return sum(stream.length for stream in point.prepared.payload.bit_streams())
+
+
 class Tuning:
     """Rounds of training on ever coarser grids; weights go on from round to round, whether a goal was met or not.
 
@@ -100,17 +106,19 @@ class Tuning:
     sensitivity : mapping of str to float
         KL sensitivity of each tensor.
     settings : Finetune
+    start, teacher : Module, optional
+        Where training starts and whose answers it aims at; by default the network of the search.
     """
 
     def __init__(
         self, search: Search, base: StorageSpec, tensors: list[Tensor], sensitivity: Mapping[str, float],
-        settings: Finetune,
+        settings: Finetune, *, start: nn.Module | None = None, teacher: nn.Module | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(search.model, nn.Module):
             raise SpecError("finetune: bare weights cannot be trained; give the network")
         self.search, self.base, self.tensors, self.settings = search, base, tensors, settings
-        self.teacher = search.model
-        self.latent = copy.deepcopy(search.model)
+        self.teacher = teacher or search.model
+        self.latent = copy.deepcopy(start or search.model)
         self.gains = gains_of(tensors, sensitivity, _POWER)
         self.names = {tensor.stream: tensor.name for tensor in large_tensors(tensors)}
         self.weights = sum(tensor.size for tensor in tensors)
@@ -127,17 +135,20 @@ class Tuning:
         budget : float, optional
             Cells per weight that all rounds aim at; without it ever fewer, as long as points are accepted.
         """
-        bits = sum(stream.length for stream in best.prepared.payload.bit_streams())
+        bits = _bits(best)
         cells_per_bit = best.cells / max(bits, 1)
+        # What is not on a grid: vectors, headers, tables.
+        aside = sum(
+            stream.length for stream in best.prepared.payload.bit_streams() if base_of(stream.name) not in self.names
+        )
         most, goal = best.cells, budget or _FIRST * best.cells
         found: list[Point] = []
         for number in range(self.settings.rounds):
-            quantizer = self._quantizer(goal / cells_per_bit)
+            quantizer = self._quantizer(goal / cells_per_bit - aside)
             self.search.report(f"fine-tuning, round {number + 1} of {self.settings.rounds}: goal {goal:.3f} cells")
             self._train(quantizer, number)
             point = self._point(quantizer, number)
-            spent = sum(stream.length for stream in point.prepared.payload.bit_streams())
-            cells_per_bit = point.cells / max(spent, 1)
+            cells_per_bit, aside = point.cells / max(_bits(point), 1), _bits(point) - quantizer.bits(self.latent)
             share = judge(point)
             if share <= 1:
                 found.append(point)

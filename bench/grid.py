@@ -1,0 +1,178 @@
+"""What training on a grid is worth for a pruned network at the cells that the search gives it.
+
+python bench/grid.py --data DIR [--quick] [--seeds 3] [--scale F] [--json results.json]
+
+ResNet-20, CIFAR-10, pcm-ibm-90nm, 1 year. The network is pruned to 90 % zeros with fine-tuning in between. For each
+seed it is then fine-tuned twice from the same start, on the same images at the same rates with the same teacher (the
+unpruned network): once as usual, once with its weights on a grid and a price on their bits. The usual network is
+stored by the family of recipes that `fit` finds best without training (batch norm calibrated, trellis-coded
+quantisation spread by sensitivity^0.5), with the fewest cells that lose at most half a point; the other one with no
+more cells, and with a quarter fewer. Drops are from the accuracy that the usual training reaches before any cell.
+Bits come back as written, so that one array tells all. Goal: at most half the drop at the same cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+import memristore as ms
+from memristore.allocate import sensitivity
+from memristore.errors import DataError
+from memristore.evaluate import tasks
+from memristore.evaluate.fit_calibrate import Calibration
+from memristore.evaluate.fit_families import gains_of, quantised, tensors_of
+from memristore.evaluate.fit_finetune import Finetune, Tuning
+from memristore.evaluate.fit_search import Point, Search
+from memristore.evaluate.tasks import Accuracy, Images, TaskData
+from memristore.evaluate.tasks.augment import batches_of
+from memristore.train import prune_and_finetune, robust_finetune
+
+BASE = ms.StorageSpec(device="pcm-ibm-90nm", retention="1 year")
+BOUND, START, PRUNING_STEPS = 0.005, 14.0, 4
+FEWER = (1.0, 0.75)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Images for pruning, for each fine-tuning, and to judge by."""
+
+    pruning: int = 240_000
+    tuning: int = 120_000
+    judged: int = 10_000
+    sparsity: float = 0.9
+    rate: float = 0.02
+    batch: int = 128
+
+
+def tuned(model: nn.Module, data: TaskData, plan: Plan, count: int, seed: int) -> nn.Module:
+    """Fine-tune as usual with a one-cycle schedule; zeros stay."""
+    steps = -(-count // plan.batch)
+    return robust_finetune(
+        model, BASE, lambda epoch: batches_of(data, count, batch=plan.batch, seed=seed, epoch=epoch),
+        noise=None, teacher=data.model, kl=0.7, progress=sys.stderr.isatty(),
+        optimizer=lambda p: torch.optim.SGD(p, lr=plan.rate, momentum=0.9, nesterov=True),
+        scheduler=lambda o: torch.optim.lr_scheduler.OneCycleLR(o, plan.rate, total_steps=steps, pct_start=0.1),
+    ).model  # fmt: skip
+
+
+def pruned(data: TaskData, plan: Plan) -> nn.Module:
+    """Return the common start."""
+
+    def finetune(model: nn.Module, step: int) -> None:
+        done = tuned(model, data, plan, plan.pruning // PRUNING_STEPS, 100 + step)
+        model.load_state_dict(done.state_dict())
+
+    return prune_and_finetune(data.model, ms.Prune(sparsity=plan.sparsity), finetune, steps=PRUNING_STEPS)
+
+
+def search_of(model: nn.Module, data: TaskData, plan: Plan) -> tuple[Search, dict[str, float]]:
+    """Return what `fit` would search with."""
+    inputs = list(data.train.images[:500].split(250))
+    found = dict(sensitivity.per_tensor(sensitivity.kl(model, inputs, draws=2, seed=0, progress=False)))
+    metric = Accuracy(Images(data.test.images[: plan.judged], data.test.labels[: plan.judged]))
+    return Search(
+        model, metric, None, divergence=None, calibration=Calibration(model, inputs[:1]), at=BASE.retention_seconds,
+        trials=1, seed=0, progress=False, report=lambda line: None, threads=0,
+    ), found  # fmt: skip
+
+
+def grid(start: nn.Module, search: Search, known: dict[str, float], data: TaskData, plan: Plan, seed: int,
+         usual: Point, cells: float) -> Point:  # fmt: skip
+    """Train on a grid so that the network takes no more than so many cells; other goals are tried until it does."""
+    settings = Finetune(loader=lambda _: batches_of(data, plan.tuning, seed=seed), rounds=1, rate=plan.rate)
+    goal = cells
+    while True:
+        tuning = Tuning(search, BASE, tensors_of(start, BASE), known, settings, start=start, teacher=data.model)
+        (found,) = tuning.run(usual, lambda point: 0.0, goal)
+        if found.cells <= cells:
+            return found
+        goal *= 0.97 * cells / found.cells
+
+
+def run(plan: Plan, data_dir: Path, seeds: int) -> list[dict[str, Any]]:
+    data = tasks.get("cifar10").load(data_dir, progress=sys.stderr.isatty())
+    start = pruned(data, plan)
+    rows: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        began = time.perf_counter()
+        model = tuned(start, data, plan, plan.tuning, seed)
+        seconds = time.perf_counter() - began
+        search, known = search_of(model, data, plan)
+        family = quantised(
+            BASE, tensors_of(model, BASE), gains_of(tensors_of(model, BASE), known, 0.5), "", calibrated=True
+        )
+        usual = search.least(family, START, BOUND, full=True)
+        if usual is None:
+            raise SystemExit("no recipe meets the bound")
+        for share in FEWER:
+            plain = usual if share == 1 else search.filling(family, share * usual.cells, usual.knob)
+            for name in ("as usual", "on a grid"):
+                began = time.perf_counter()
+                point = (
+                    plain if name == "as usual" else grid(start, search, known, data, plan, seed, usual, plain.cells)
+                )
+                seconds = seconds if name == "as usual" else time.perf_counter() - began
+                judged = search.judge(
+                    replace(point, family=replace(point.family, name=f"{name} {share} {seed}")), full=True
+                )
+                drop = 100 * search.drop(judged)
+                rows.append({"seed": seed, "training": name, "clean": 100 * judged.clean, "drop": drop,
+                             "cells per weight": point.cells, "share": share, "seconds": seconds})  # fmt: skip
+                print(rows[-1], flush=True)
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    out = Table("seed", "cells", "training", "cells/weight", "clean %", "drop, points", "of usual", "s")
+    for row in rows:
+        usual = next(r for r in rows if (r["seed"], r["share"]) == (row["seed"], row["share"]))
+        out.add_row(
+            str(row["seed"]), f"{row['share']:g}", row["training"], f"{row['cells per weight']:.3f}",
+            f"{row['clean']:.2f}", f"{row['drop']:.2f}", f"{row['drop'] / max(usual['drop'], 1e-9):.2f}",
+            f"{row['seconds']:.0f}",
+        )  # fmt: skip
+    for share in FEWER:
+        drops = {name: np.mean([r["drop"] for r in rows if (r["share"], r["training"]) == (share, name)])
+                 for name in ("as usual", "on a grid")}  # fmt: skip
+        out.add_row("all", f"{share:g}", "mean drop", "", "", " / ".join(f"{d:.2f}" for d in drops.values()),
+                    f"{drops['on a grid'] / max(drops['as usual'], 1e-9):.2f}", "")  # fmt: skip
+    return out
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("MEMRISTORE_DATA"), help="folder of the data sets")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="images trained on, times this")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    plan = Plan(pruning=3_840, tuning=2_560, judged=500) if given.quick else Plan()
+    plan = replace(plan, pruning=int(plan.pruning * given.scale), tuning=int(plan.tuning * given.scale))
+    console = Console(width=120)
+    try:
+        rows = run(plan, given.data, given.seeds)
+    except DataError as error:
+        console.print(f"skipped: {error}")
+        return 0
+    console.print(table(rows))
+    if given.json:
+        given.json.write_text(json.dumps({"rows": rows}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
