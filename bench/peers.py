@@ -2,6 +2,7 @@
 
 python bench/peers.py                     program, one year of drift, read; one thread; aihwkit where it is installed
 python bench/peers.py --cells 25.6e6 --json peers.json
+python bench/peers.py --reads             what is read here and in aihwkit: moments, distribution functions
 
 The two classes are what one would write without this library. Both draw float32 and keep every stage in float32.
 """
@@ -28,6 +29,7 @@ from memristore.mapping import Levels
 from memristore.units import parse_time
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from oracle import aihwkit_reads
 from oracle import bits as secded
 
 F32 = npt.NDArray[np.float32]
@@ -297,14 +299,49 @@ def tasks(cells: int, at: float, other: tuple[Any, str] | None) -> tuple[list[Ta
     return found, {name: (float(v.mean()), float(v.std())) for name, v in reads.items()}
 
 
+def compare_reads(n: int) -> list[dict[str, Any]]:
+    """Differences of moments and distribution functions between here and aihwkit, every model, time and target."""
+    try:
+        pairs = aihwkit_reads.pairs()
+    except (ImportError, OSError) as error:
+        sys.exit(f"aihwkit: not there ({type(error).__name__}: {error}); pip install aihwkit")
+    return [
+        {"device": pair.device, "at": at, "target": x, **aihwkit_reads.compare(pair, x, at, n)}
+        for pair in pairs
+        for at in pair.times
+        for x in (0.1, 0.3, 0.5, 0.7, 0.9)
+    ]
+
+
+def show_reads(n: int, json_path: str | None) -> None:
+    """Print or write the comparison of reads: the worst target of each device and time."""
+    rows = compare_reads(n)
+    document = {"schema": "memristore.bench.peer-reads", "version": 1, "cells": n, "results": rows}
+    if json_path == "-":
+        print(json.dumps(document, indent=2))
+        return
+    table = Table("device", "after, s", "mean, %", "spread, %", "KS distance")
+    for device, at in dict.fromkeys((row["device"], row["at"]) for row in rows):
+        mine = [row for row in rows if (row["device"], row["at"]) == (device, at)]
+        worst = [max((row[key] for row in mine), key=abs) for key in ("mean", "std", "ks")]
+        table.add_row(device, f"{at:g}", f"{100 * worst[0]:+.2f}", f"{100 * worst[1]:+.2f}", f"{worst[2]:.4f}")
+    Console().print(f"worst of five targets, {n:,} cells each", table)
+    if json_path:
+        Path(json_path).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=float, nargs="*", default=[32_768, 1_048_576])
     parser.add_argument("--at", default="1 year", help="age of the read")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", metavar="FILE", help="write the result here; - for standard output")
+    parser.add_argument("--reads", action="store_true", help="compare what is read, not how long it takes")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.reads:
+        show_reads(200_000, options.json)
+        return
     about = machine(("memristore", "numpy", "torch", "aihwkit"))
     other, results = aihwkit_model(), []
     table = Table("cells", "who", "ns per cell, median (min)", "x memristore", "mean, spread at x = 0.5, uS")

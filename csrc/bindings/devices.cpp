@@ -45,7 +45,7 @@ py::array_t<float> evaluate(const Curve& curve, const py::buffer& x) {
 Device make_device(int domain, bool read_relative, float state_lo, float inv_range, float clip_lo, float clip_hi,
                    float p_stuck_lo, float p_stuck_hi, float stuck_lo, float stuck_hi, const Curve& response,
                    const Curve& write_std, const Curve& cell_std, const Curve& drift_mean, const Curve& drift_std,
-                   const Curve& relax_std, const Curve& read_std) {
+                   const Curve& relax_std, const Curve& read_std, const Curve& relax_mean) {
   if (domain != kConductance && domain != kLogResistance) throw py::value_error("domain: unknown state domain");
   if (!(p_stuck_lo >= 0.0F && p_stuck_hi >= 0.0F && p_stuck_lo + p_stuck_hi <= 1.0F))
     throw py::value_error("p_stuck_lo, p_stuck_hi: must be probabilities that sum to at most 1");
@@ -57,7 +57,7 @@ Device make_device(int domain, bool read_relative, float state_lo, float inv_ran
           response,   write_std,
           cell_std,   drift_mean,
           drift_std,  relax_std,
-          read_std};
+          read_std,   relax_mean};
 }
 
 Pulse make_pulse(float start, float step, float spread, float noise, float verify_std, float band, float log2_delay,
@@ -88,7 +88,8 @@ void register_devices(py::module_& m) {
       .def(py::init(&make_device), py::kw_only(), py::arg("domain"), py::arg("read_relative"), py::arg("state_lo"),
            py::arg("inv_range"), py::arg("clip_lo"), py::arg("clip_hi"), py::arg("p_stuck_lo"), py::arg("p_stuck_hi"),
            py::arg("stuck_lo"), py::arg("stuck_hi"), py::arg("response"), py::arg("write_std"), py::arg("cell_std"),
-           py::arg("drift_mean"), py::arg("drift_std"), py::arg("relax_std"), py::arg("read_std"));
+           py::arg("drift_mean"), py::arg("drift_std"), py::arg("relax_std"), py::arg("read_std"),
+           py::arg("relax_mean"));
   py::class_<ReadTime>(m, "ReadTime")
       .def(py::init([](float log2_age, float relax_mean, float relax_scale, float read_scale) {
              return ReadTime{log2_age, relax_mean, relax_scale, read_scale};

@@ -82,7 +82,8 @@ inline void quad_program(const Device& d, const FaultLimits& limits, const Quad&
 // Argument of the ageing curves, always from the programmed state, and its logarithm where a curve wants it.
 inline void ageing_argument(const Device& d, const F programmed[4], F u[4], F l[4]) {
   for (int w = 0; w < 4; ++w) u[w] = max((programmed[w] - set(d.state_lo)) * set(d.inv_range), set(0.0F));
-  if (needs_log(d.drift_mean) || needs_log(d.drift_std) || needs_log(d.relax_std) || needs_log(d.read_std))
+  if (needs_log(d.drift_mean) || needs_log(d.drift_std) || needs_log(d.relax_std) || needs_log(d.read_std) ||
+      needs_log(d.relax_mean))
     log2_floor(u, l);
   else
     for (int w = 0; w < 4; ++w) l[w] = u[w];
@@ -106,7 +107,7 @@ inline bool drifts(const Device& d, const ReadTime& t) {
   return t.log2_age != 0.0F && (present(d.drift_mean) || present(d.drift_std));
 }
 inline bool relaxes(const Device& d, const ReadTime& t) {
-  return t.relax_mean != 0.0F || (t.relax_scale != 0.0F && present(d.relax_std));
+  return t.relax_mean != 0.0F || (t.relax_scale != 0.0F && (present(d.relax_std) || present(d.relax_mean)));
 }
 
 inline bool reads_noise(const Device& d, const ReadTime& t) { return t.read_scale != 0.0F && present(d.read_std); }
@@ -152,8 +153,13 @@ inline void quad_relax(const Device& d, const ReadTime& t, const FaultLimits& li
   F s[4];
   evaluate(d.relax_std, u, l, s);
   normals_of(quad[kRelax], z);
+  for (int w = 0; w < 4; ++w) before[w] = state[w];
+  if (present(d.relax_mean)) {
+    F m[4];
+    evaluate(d.relax_mean, u, l, m);
+    for (int w = 0; w < 4; ++w) state[w] = fma(m[w], set(t.relax_scale), state[w]);
+  }
   for (int w = 0; w < 4; ++w) {
-    before[w] = state[w];
     state[w] = fma(s[w] * set(t.relax_scale), z[w], state[w] + set(t.relax_mean));
   }
   if (d.domain == memristore::kConductance) clip4(d, state);

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         shorten_array,
     )
     from memristore.devices import Device
+    from memristore.devices.imports import from_aihwkit, from_crosssim
+    from memristore.devices.measurements import fit_measurements
     from memristore.errors import (
         DataError,
         DeviceError,
@@ -128,6 +130,9 @@ _HOMES: Final[dict[str, str]] = {
     "elastic": "train",
     "evaluate": "evaluate",
     "fit": "evaluate.fit",
+    "fit_measurements": "devices.measurements",
+    "from_aihwkit": "devices.imports",
+    "from_crosssim": "devices.imports",
     "predict": "prediction",
     "prepare": "storage",
     "robust_finetune": "train",
@@ -209,6 +214,9 @@ __all__ = [
     "elastic",
     "evaluate",
     "fit",
+    "fit_measurements",
+    "from_aihwkit",
+    "from_crosssim",
     "predict",
     "prepare",
     "rng",

@@ -59,6 +59,7 @@ class Device:
         drift_std: Curve,
         relax_std: Curve,
         read_std: Curve,
+        relax_mean: Curve,
     ) -> None: ...
 
 class ReadTime:

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from memristore import _core, devices
 from memristore.config import Configurable, check_number
 from memristore.devices.device import Device, PulseModel
+from memristore.devices.grid import unpack_state
 from memristore.devices.moments import Channel, one_shot, state_moments, target_grid
+from memristore.devices.temperature import ROOM, heated
 from memristore.errors import DeviceError, SpecError
 from memristore.rng import key as make_key
 from memristore.units import Time, format_time, parse_time
@@ -237,33 +239,6 @@ def write_cells(
     return Programmed(state)
 
 
-def state_grid(device: Device) -> tuple[float, float]:
-    """First state and step of the 16-bit grid: the device's range, half of it more at each end, within its clip."""
-    low, high = device.state_range
-    reach = 0.5 * (high - low)
-    start, stop = max(low - reach, device.clip[0]), min(high + reach, device.clip[1])
-    return start, (stop - start) / 65535.0
-
-
-def pack_state(device: Device, state: F32) -> U16:
-    """Round states to the 16-bit grid: steps of 1/32768 of the range and less, far below any write spread."""
-    start, step = state_grid(device)
-    steps = np.rint((state - np.float32(start)) * np.float32(1.0 / step))
-    packed: U16 = np.clip(steps, 0, 65535).astype(np.uint16)
-    return packed
-
-
-def unpack_state(device: Device, state: F32 | U16) -> F32:
-    """Return states as float32, whichever way they are kept."""
-    if state.dtype != np.uint16:
-        return np.asarray(state, dtype=np.float32)
-    start, step = state_grid(device)
-    out: F32 = state.astype(np.float32)
-    out *= np.float32(step)
-    out += np.float32(start)
-    return out
-
-
 def read_cells(
     device: Device,
     key: int,
@@ -278,7 +253,7 @@ def read_cells(
     """Read programmed states, shape (n,), float32 or packed, `at` seconds after programming."""
     state = unpack_state(device, programmed)
     out = np.empty_like(state)
-    _core.age_and_read(device.core(), device.read_time(at), key, purpose, event, first, state, out, threads)
+    _core.age_and_read(device.core(at), device.read_time(at), key, purpose, event, first, state, out, threads)
     return out
 
 
@@ -368,7 +343,18 @@ class CellArray:
         self.programmed = write_cells(self.device, how, self.key, 0, x, event=event, threads=self.threads)
         return self.programmed
 
-    def read(self, *, at: Time = 0.0, event: int = 0, start: int = 0, stop: int | None = None) -> F32:
+    def stuck(self) -> U8:
+        """Return the map of stuck cells, shape (n,): 0 healthy, 1 stuck low, 2 stuck high.
+
+        Nothing in a stored model looks at it: decoders there take stuck cells as unknown.
+        """
+        out = np.empty(self.n, np.uint8)
+        _core.faults(self.device.core(), self.key, 0, out, self.threads)
+        return out
+
+    def read(
+        self, *, at: Time = 0.0, event: int = 0, start: int = 0, stop: int | None = None, kelvin: float = ROOM
+    ) -> F32:
         """Read cells [start, stop). The same event gives the same noise.
 
         Parameters
@@ -377,6 +363,8 @@ class CellArray:
             Time since programming, seconds or words.
         event : int
             Number of the read; another number draws fresh read noise.
+        kelvin : float
+            Temperature of the read, for devices with activation energies (recalled, unverified).
 
         Returns
         -------
@@ -393,4 +381,5 @@ class CellArray:
         if not 0 <= start <= (self.n if stop is None else stop) <= self.n:
             raise DeviceError(f"cells [{start}, {stop}) do not lie in an array of {self.n} cells")
         part = self.programmed.state[start:stop]
-        return read_cells(self.device, self.key, start, part, parse_time(at), event=event, threads=self.threads)
+        seen = read_cells(self.device, self.key, start, part, parse_time(at), event=event, threads=self.threads)
+        return seen if kelvin == ROOM else heated(self.device, part, seen, kelvin)

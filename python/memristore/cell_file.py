@@ -5,8 +5,8 @@ Layout (version 2). The metadata entry ``memristore`` is a JSON document: ``sche
 ``seed``, ``entries`` (the tensors), ``streams`` (address, size, code, pulses and failures of each analog stream),
 ``references``, ``bits`` and ``in_place`` (regions of the bit streams, levels and code). Arrays: ``references/0``,
 ``bits/full``, ``bits/tail``, ``in_place/full``, ``in_place/tail`` (uint8: coded words, one to a row), and for stream
-number i and plane p ``states/i/p`` (float32, or uint16 on the grid of `memristore.array.state_grid`) and, where kept,
-``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
+number i and plane p ``states/i/p`` (float32, or uint16 on the grid of `memristore.devices.grid.state_grid`) and,
+where kept, ``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
 """
 
 from __future__ import annotations

@@ -17,12 +17,11 @@ from memristore.array import (
     VERIFY_READ,
     ProgramAndVerify,
     Programmed,
-    pack_state,
-    unpack_state,
     write_cells,
 )
 from memristore.array import channel as channel_at
 from memristore.codes import AnalogCode
+from memristore.devices.grid import pack_state, unpack_state
 from memristore.devices.moments import Channel
 from memristore.joint_planes import JointReader, JointWriter, combine
 from memristore.mapping import PlaneParams, Table
@@ -95,7 +94,7 @@ class CellBlock:
         Symbols, hence cells of a plane.
     states : list of ndarray, shape (n,), float32 or uint16
         Programmed states, one array per plane (planes of a symbol's several cells follow one another); uint16 on the
-        grid of `memristore.array.state_grid`.
+        grid of `memristore.devices.grid.state_grid`.
     targets, pulses, failed : list of ndarray
         As programmed, where kept; else empty.
     values : int
@@ -158,7 +157,7 @@ class Fitted:
             # Curves leave large remainders of rare values, which widen the next window.
             mapper = mapper.plain
             device = spec.cell
-            steady = not (device.drifts or device.read or device.relaxation)
+            steady = not (device.changes or device.read)
             channels, decoder, cost = [verify_channel(spec)], "inverse", FOLLOWED_CLIP_COST if steady else 1.0
         params = mapper.window_over(values, channels, averaged, decoder, cost, threads)
         return cls(values, averaged, followed, params)
@@ -360,8 +359,9 @@ class Reader(JointReader):
         state = unpack_state(device, self.block.states[plane])
         out = np.empty_like(state) if self._out is None else self._out
         _core.age_read_decode(
-            device.core(), device.read_time(self.at), self.key, self.purpose, self.event, self.block.address(plane),
-            state, table.values, table.start, table.inv_step, table.extrapolate, out, self.threads,
+            device.core(self.at), device.read_time(self.at), self.key, self.purpose, self.event,
+            self.block.address(plane), state, table.values, table.start, table.inv_step, table.extrapolate, out,
+            self.threads,
         )  # fmt: skip
         return out
 

@@ -11,10 +11,11 @@ from typing import Final
 import numpy as np
 import torch
 
-from memristore.array import READ, read_cells, unpack_state
+from memristore.array import READ, read_cells
 from memristore.array import channel as channel_at
 from memristore.bit_cells import BitCells, BitReport
 from memristore.codes import AnalogCode
+from memristore.devices.grid import unpack_state
 from memristore.devices.moments import Channel
 from memristore.errors import SpecError, TensorError
 from memristore.ledger import Ledger, build_ledger, planes_stream

@@ -127,6 +127,7 @@ std::vector<Setting> settings() {
   r.drift_std = curve(kPoly, {0.01F, 0.01F}, 0.0F, 0.05F);
   r.relax_std = table(2, 0.01F, 0.2F);
   r.read_std = curve(kPolyLog, {0.03F, 0.002F}, 0.0F, 0.2F);
+  r.relax_mean = table(33, -0.1F, 0.05F);
   Device bare;  // no noise at all but stuck cells, and nothing that ages
   bare.clip_hi = 1.0F;
   bare.p_stuck_hi = 0.5F;

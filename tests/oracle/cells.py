@@ -52,6 +52,7 @@ class Device(_Singles):
     drift_std: Curve = ZERO_CURVE
     relax_std: Curve = ZERO_CURVE
     read_std: Curve = ZERO_CURVE
+    relax_mean: Curve = ZERO_CURVE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +139,10 @@ def relax(device: Device, time: ReadTime, key: int, first: int, programmed: npt.
     """Relaxation: a mean shift and a spread that grow with time, the same draw for a cell at any time."""
     before = np.asarray(state, dtype=np.float64)
     u = ageing_argument(device, programmed)
-    if time.relax_mean == 0 and (time.relax_scale == 0 or device.relax_std.form == ZERO_CURVE.form):
+    if time.relax_mean == 0 and (time.relax_scale == 0 or device.relax_std.form == device.relax_mean.form == ZERO):
         return before
-    after = before + time.relax_mean + time.relax_scale * _noise(device.relax_std, u, key, philox.RELAX, 0, first)
+    noise = _noise(device.relax_std, u, key, philox.RELAX, 0, first)
+    after = before + time.relax_mean + time.relax_scale * (device.relax_mean(u) + noise)
     if device.domain == CONDUCTANCE:
         after = np.clip(after, device.clip_lo, device.clip_hi)
     return np.where(faults(device, key, first, len(before)) > 0, before, after)

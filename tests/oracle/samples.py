@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from oracle import philox
 from oracle.cells import CONDUCTANCE, LOG_RESISTANCE, Device, Pulse, ReadTime
-from oracle.curves import EXP_LOG, POLY, POLY_LOG, TABLE, Curve, constant
+from oracle.curves import EXP_LOG, POLY, POLY_LOG, TABLE, ZERO_CURVE, Curve, constant
 
 F32 = npt.NDArray[np.float32]
 U64 = npt.NDArray[np.uint64]
@@ -117,6 +119,17 @@ def relative_resistance() -> Device:
     )
 
 
+def shifting_conductance() -> Device:
+    """Conductance whose relaxation shifts the mean by state, as a polynomial in the logarithm, with faults."""
+    shift = Curve(form=POLY_LOG, a=(-0.3, 0.02), lo=-1.0, hi=1.0)
+    return replace(busy_conductance(), drift_mean=ZERO_CURVE, drift_std=ZERO_CURVE, relax_mean=shift)
+
+
+def shifting_resistance() -> Device:
+    """Log-resistance whose relaxation shifts the mean by a table and spreads nothing."""
+    return replace(busy_resistance(), relax_std=ZERO_CURVE, relax_mean=table(0.05 - 0.2 * np.linspace(0.0, 1.0, 33)))
+
+
 def ideal() -> Device:
     """No noise at all: 0 to 1, stays where it is put."""
     return Device(response=Curve(form=POLY, a=(0.0, 1.0), lo=0.0, hi=1.0), clip_hi=1.25)
@@ -127,15 +140,20 @@ DEVICES: dict[str, Device] = {
     "busy-conductance": busy_conductance(),
     "busy-resistance": busy_resistance(),
     "relative-resistance": relative_resistance(),
+    "shifting-conductance": shifting_conductance(),
+    "shifting-resistance": shifting_resistance(),
     "ideal": ideal(),
 }
 #: Full scale of each device's state, for tolerances.
 SCALES = {"ibm": 25.0, "busy-conductance": 25.0, "busy-resistance": 7.0, "relative-resistance": 8.0, "ideal": 1.0}
+SCALES |= {"shifting-conductance": 25.0, "shifting-resistance": 7.0}
 TIMES: dict[str, ReadTime] = {
     "ibm": ibm_time(86400.0),
     "busy-conductance": ReadTime(log2_age=21.5, relax_mean=-0.2, relax_scale=1.7, read_scale=2.5),
     "busy-resistance": ReadTime(log2_age=18.0, relax_mean=0.03, relax_scale=1.3, read_scale=1.5),
     "relative-resistance": ReadTime(log2_age=12.0, read_scale=2.0),
+    "shifting-conductance": ReadTime(log2_age=9.0, relax_scale=1.7, read_scale=1.0),
+    "shifting-resistance": ReadTime(log2_age=18.0, relax_scale=1.3, read_scale=1.5),
     "ideal": ReadTime(log2_age=20.0),
 }
 PULSES: dict[str, Pulse] = {
@@ -147,6 +165,8 @@ PULSES: dict[str, Pulse] = {
         start=4.8, step=0.6, spread=0.1, noise=0.01, verify_std=0.01, band=0.03, log2_delay=4.0, max_pulses=11
     ),
     "relative-resistance": Pulse(start=5.0, step=0.9, spread=0.3, band=0.01, max_pulses=511),
+    "shifting-conductance": Pulse(start=3.0, step=0.9, spread=0.3, band=0.3, max_pulses=9),
+    "shifting-resistance": Pulse(start=5.0, step=0.9, spread=0.3, band=0.02, max_pulses=9),
     "ideal": Pulse(start=0.0, step=1.0, band=1e-4, max_pulses=1),
 }
 

@@ -50,6 +50,7 @@ struct Device {
   Curve drift_std;   // u -> its spread
   Curve relax_std;   // u -> relaxation spread at unit growth, state units
   Curve read_std;    // u -> read spread at unit time factor, relative or state units
+  Curve relax_mean;  // u -> mean shift at unit growth, state units
 };
 
 // What a read time means to the kernels; computed once per read in Python.

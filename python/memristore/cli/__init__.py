@@ -59,4 +59,4 @@ def main() -> None:
 
 
 # The commands register themselves with the app above.
-from memristore.cli import automatic, cells, compression, fit, judge, limits  # noqa: E402, F401
+from memristore.cli import automatic, cells, compression, devices, fit, judge, limits  # noqa: E402, F401

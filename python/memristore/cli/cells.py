@@ -1,4 +1,4 @@
-"""Commands on cells: store, info, read, devices."""
+"""Commands on cells: store, info, read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from memristore.cli import app
 from memristore.cli.options import Data, Json, Seed, Stored
 from memristore.cli.output import Output, ensure_folder
-from memristore.errors import DataError, FileError, SpecError
+from memristore.errors import FileError, SpecError
 
 if TYPE_CHECKING:
     from memristore.spec import StorageSpec
@@ -198,59 +198,3 @@ def read(
         "tensors": sorted(found.state_dict),
     }
     output.document("memristore.read", 1, document)
-
-
-@app.command("devices")
-def list_devices(
-    name: Annotated[str | None, typer.Argument(help="One device, in detail; default: all.")] = None,
-    json: Json = None,
-) -> None:
-    """List the devices: what noise they have and how far their numbers can be trusted."""
-    from rich.table import Table
-
-    from memristore import devices
-
-    output = Output(json)
-    found = [devices.get(key) for key in ([name] if name else devices.names())]
-    if not found:
-        raise DataError("no devices are installed; install memristore again")
-    rows: list[dict[str, Any]] = [
-        {
-            "name": device.name,
-            "title": device.title,
-            "technology": device.technology,
-            "domain": device.domain,
-            "unit": device.unit,
-            "stages": device.stages(),
-            "mark": device.mark,
-            "citation": device.citation,
-            "notes": device.notes,
-        }
-        for device in found
-    ]
-    table = Table()
-    for heading in ("device", "states", "active", "numbers", "source"):
-        table.add_column(heading, no_wrap=heading == "device", overflow="fold")
-    for row in rows:
-        active = [stage for stage, text in row["stages"].items() if text != "none"]
-        states = f"{row['domain']}, {row['unit']}"
-        # A variant has the source of its device, which stands above it.
-        source = row["citation"] if "/" not in row["name"] else ""
-        table.add_row(row["name"], states, ", ".join(active) or "no noise", row["mark"], source)
-    if name:
-        _describe(rows[0], output)
-    else:
-        output.show(table)
-    output.document("memristore.devices", 1, {"devices": rows})
-
-
-def _describe(row: dict[str, Any], output: Output) -> None:
-    """Print one device, a line for each thing known about it."""
-    width = max(map(len, row["stages"]))
-    output.line(f"{row['name']}: {row['title']}")
-    output.line(f"{'states'.ljust(width)}  {row['domain']}, {row['unit']}")
-    for stage, text in row["stages"].items():
-        output.line(f"{stage.ljust(width)}  {text}")
-    output.line(f"{'numbers'.ljust(width)}  {row['mark']}: {row['citation']}")
-    if row["notes"]:
-        output.line(row["notes"])

@@ -9,18 +9,33 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from memristore import _core
+from memristore.devices.ageing import AgedAt, between, check_series, series_from_list
+from memristore.devices.compiled import DOMAINS, core_device
 from memristore.devices.curve import Curve, curve_from_dict
+from memristore.devices.facts import Fact, facts_from_dict
 from memristore.errors import DeviceError
+from memristore.units import format_time
 
 SCHEMA: Final = "memristore.device"
 VERSION: Final = 1
 #: How far a device's numbers can be trusted.
 MARKS: Final = ("sourced", "computed", "recalled", "definition")
-DOMAINS: Final = {"conductance": _core.CONDUCTANCE, "log-resistance": _core.LOG_RESISTANCE}
 UNITS: Final = {"conductance": "uS", "log-resistance": "log10(ohm)"}
 
-_CURVES: Final = ("response", "write", "cell", "drift_mean", "drift_std", "relaxation", "read")
-_PAIRS: Final = ("state_range", "clip", "stuck_states", "relaxation_mean", "relaxation_growth")
+_CURVES: Final = (
+    "response",
+    "write",
+    "cell",
+    "drift_mean",
+    "drift_std",
+    "relaxation",
+    "read",
+    "relaxation_shift",
+    "activation",
+)
+# Keys that came later: left out of files where they say nothing.
+_LATER: Final = ("ageing", "data_until", "state_unit", "devices_per_cell", "facts", "branch")
+_PAIRS: Final = ("state_range", "clip", "stuck_states", "relaxation_mean", "relaxation_growth", "branch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +93,12 @@ class Device:
         x to the spread of single writes, and of fixed cell-to-cell offsets; state units.
     drift_mean, drift_std, drift_t0 : Curve, Curve, float
         u to mean and spread of the drift exponent; reference time in seconds. G(t) = G ((t + t0) / t0)^-|nu|.
-    relaxation, relaxation_mean, relaxation_growth, relaxation_t0
-        Spread at unit growth against u; at time t > 0 the mean shifts by m0 + m1 ln(max(t / t0, 1)) and the spread is
-        multiplied by g0 + g1 ln(max(t / t0, 1)).
+    relaxation, relaxation_shift, relaxation_mean, relaxation_growth, relaxation_t0
+        Spread and mean shift at unit growth against u; at time t > 0 the growth is g0 + g1 ln(max(t / t0, 1)), and the
+        mean shifts by m0 + m1 ln(max(t / t0, 1)) more.
+    ageing : tuple of AgedAt
+        Instead of these: shift and spread against u at times of measurement, on straight lines in
+        ln(1 + t / relaxation_t0) between them (the spread squared) and unchanged after the last.
     read, read_relative, read_t0 : Curve, bool, float
         u to read spread, relative to the state or in state units. With read_t0 > 0 it is 1/f noise: multiplied by
         sqrt(ln((T + t_r) / (2 t_r))), T = t + drift_t0.
@@ -94,6 +112,18 @@ class Device:
         Measured writes behind each spread (0: not said); tails beyond them are extrapolated.
     time_data : bool
         False where no data on time exist, so that states are taken as constant.
+    data_until : float, optional
+        Age of the oldest measurement in seconds; later reads are extrapolated.
+    state_unit : str
+        Unit of a state where it is neither uS nor log10(ohm).
+    devices_per_cell : int
+        Physical devices that a cell consists of.
+    branch : (float, float)
+        Targets between which the mean response is monotone: what linear maps use. All others may use them all.
+    activation : Curve
+        u to the activation energy of conduction in eV, for reads at other temperatures than the measurement's.
+    facts : tuple of Fact
+        Endurance, energy and time of a pulse and others: told, not simulated.
 
     Raises
     ------
@@ -118,6 +148,8 @@ class Device:
     relaxation_mean: tuple[float, float] = (0.0, 0.0)
     relaxation_growth: tuple[float, float] = (0.0, 0.0)
     relaxation_t0: float = 1.0
+    relaxation_shift: Curve = field(default_factory=Curve)
+    ageing: tuple[AgedAt, ...] = ()
     read: Curve = field(default_factory=Curve)
     read_relative: bool = False
     read_t0: float = 0.0
@@ -128,6 +160,12 @@ class Device:
     pulse: PulseModel | None = None
     samples: int = 0
     time_data: bool = True
+    data_until: float | None = None
+    state_unit: str = ""
+    devices_per_cell: int = 1
+    branch: tuple[float, float] = (0.0, 1.0)
+    activation: Curve = field(default_factory=Curve)
+    facts: tuple[Fact, ...] = ()
     notes: str = ""
 
     def __post_init__(self) -> None:
@@ -145,16 +183,31 @@ class Device:
                 raise DeviceError(f"{self.name}: {what} must be a positive time in seconds")
         if not (self.stuck_low >= 0 and self.stuck_high >= 0 and self.stuck_low + self.stuck_high <= 1):
             raise DeviceError(f"{self.name}: stuck_low and stuck_high must be probabilities that sum to at most 1")
+        if self.data_until is not None and not self.data_until >= 0:
+            raise DeviceError(f"{self.name}: data_until must be a time in seconds")
+        if not (isinstance(self.devices_per_cell, int) and self.devices_per_cell >= 1):
+            raise DeviceError(f"{self.name}: devices_per_cell must be a whole number from 1 on")
+        if not 0 <= self.branch[0] < self.branch[1] <= 1:
+            raise DeviceError(f"{self.name}: branch must be two targets in [0, 1] in rising order")
+        check_series(self.name, self.ageing)
+        if self.ageing and (self.relaxation or self.relaxation_shift or self.relaxation_mean != (0.0, 0.0)):
+            raise DeviceError(f"{self.name}: give either 'ageing' or the relaxation curves, not both")
 
     @property
     def unit(self) -> str:
         """Unit of a state."""
-        return UNITS[self.domain]
+        return self.state_unit or UNITS[self.domain]
 
     @property
     def drifts(self) -> bool:
         """Whether states move systematically with time."""
-        return bool(self.drift_mean) or bool(self.drift_std) or self.relaxation_mean != (0.0, 0.0)
+        shifts = bool(self.relaxation_shift) or any(item.shift for item in self.ageing)
+        return bool(self.drift_mean) or bool(self.drift_std) or self.relaxation_mean != (0.0, 0.0) or shifts
+
+    @property
+    def changes(self) -> bool:
+        """Whether a read depends on the time since programming."""
+        return self.drifts or bool(self.relaxation) or bool(self.ageing) or (bool(self.read) and self.read_t0 > 0)
 
     def stages(self) -> dict[str, str]:
         """Which noise stages the device has, in words; a stage that is off says so."""
@@ -167,14 +220,25 @@ class Device:
             "write noise": on(bool(self.write), "per write"),
             "cell-to-cell": on(bool(self.cell), "fixed per cell"),
             "drift": on(bool(self.drift_mean or self.drift_std), f"power law, t0 = {self.drift_t0:g} s, per cell"),
-            "relaxation": on(bool(self.relaxation) or self.relaxation_mean != (0.0, 0.0), "grows with ln t"),
+            "relaxation": self._relaxation_in_words(),
             "read noise": on(bool(self.read), "1/f, per read" if self.read_t0 > 0 else "white, per read"),
             "faults": on(faulty, f"stuck low {self.stuck_low:g}, stuck high {self.stuck_high:g}"),
         }
 
-    def core(self) -> _core.Device:
-        """Return the kernels' form of this device (made once)."""
-        return _core_device(self)
+    def _relaxation_in_words(self) -> str:
+        if self.ageing:
+            times = ", ".join(format_time(item.at) for item in self.ageing)
+            return f"tables at {times}; between them by ln t, unchanged afterwards"
+        relaxes = self.relaxation or self.relaxation_shift or self.relaxation_mean != (0.0, 0.0)
+        return "grows with ln t" if relaxes else "none"
+
+    def core(self, at: float = 0.0) -> _core.Device:
+        """Return the kernels' form of this device for reads `at` seconds after programming (made once)."""
+        return core_device(self.aged(at))
+
+    def aged(self, at: float) -> Device:
+        """Return this device with the relaxation curves of one time in place of its series, if it has one."""
+        return _aged(self, at) if self.ageing else self
 
     def log2_age(self, at: float) -> float:
         """log2((t + t0) / t0) of a read `at` seconds after programming."""
@@ -189,7 +253,9 @@ class Device:
 
     def relaxation_at(self, at: float) -> tuple[float, float]:
         """Mean shift (state units) and growth of the relaxation spread, `at` seconds after programming."""
-        if at <= 0 or not (self.relaxation or self.relaxation_mean != (0.0, 0.0)):
+        if self.ageing:
+            return 0.0, 1.0 if at > 0 else 0.0
+        if at <= 0 or not (self.relaxation or self.relaxation_shift or self.relaxation_mean != (0.0, 0.0)):
             return 0.0, 0.0
         log = math.log(max(at / self.relaxation_t0, 1.0))
         m, g = self.relaxation_mean, self.relaxation_growth
@@ -240,6 +306,19 @@ class Device:
         read = along_state(self).scaled(math.sqrt(share)) if share > 0 else Curve()
         return self.replace(name=name, write=write, read=read, read_relative=False)
 
+    @classmethod
+    def from_measurements(cls, table: Any, **options: Any) -> Device:
+        """Make a device of a table of writes and reads: see `memristore.fit_measurements`, which also keeps the fit."""
+        from memristore.devices.measurements import fit_measurements
+
+        return fit_measurements(table, **options).device
+
+    def save(self, path: str) -> None:
+        """Write a device file (.toml), which loads like a built-in device."""
+        from memristore.devices.writing import save
+
+        save(self, path)
+
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict, the form of device files."""
         out: dict[str, Any] = {"schema": SCHEMA, "version": VERSION}
@@ -248,6 +327,12 @@ class Device:
             if isinstance(value, Curve):
                 if value:
                     out[item.name] = value.to_dict()
+            elif item.name in _LATER and value == item.default:
+                continue
+            elif item.name == "ageing":
+                out[item.name] = [moment.to_dict() for moment in value]
+            elif item.name == "facts":
+                out[item.name] = {fact.what: fact.to_dict() for fact in value}
             elif isinstance(value, PulseModel):
                 out[item.name] = dataclasses.asdict(value)
             elif isinstance(value, tuple):
@@ -258,29 +343,11 @@ class Device:
         return out
 
 
-@functools.lru_cache(maxsize=64)
-def _core_device(device: Device) -> _core.Device:
-    low, high = device.state_range
-    stuck = device.stuck_states or device.state_range
-    return _core.Device(
-        domain=DOMAINS[device.domain],
-        read_relative=device.read_relative,
-        state_lo=low,
-        inv_range=1.0 / (high - low),
-        clip_lo=device.clip[0],
-        clip_hi=device.clip[1],
-        p_stuck_lo=device.stuck_low,
-        p_stuck_hi=device.stuck_high,
-        stuck_lo=stuck[0],
-        stuck_hi=stuck[1],
-        response=device.response.core(),
-        write_std=device.write.core(),
-        cell_std=device.cell.core(),
-        drift_mean=device.drift_mean.core(),
-        drift_std=device.drift_std.core(),
-        relax_std=device.relaxation.core(),
-        read_std=device.read.core(),
-    )
+@functools.lru_cache(maxsize=256)
+def _aged(device: Device, at: float) -> Device:
+    shift, spread = between(device.ageing, device.relaxation_t0, at)
+    growth = (1.0, 0.0) if at > 0 else (0.0, 0.0)
+    return device.replace(ageing=(), relaxation=spread, relaxation_shift=shift, relaxation_growth=growth)
 
 
 def device_from_dict(data: Any, where: str = "device") -> Device:
@@ -318,6 +385,10 @@ def device_from_dict(data: Any, where: str = "device") -> Device:
             if given.get(key) is not None:
                 low, high = given[key]
                 given[key] = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
+        if "ageing" in given:
+            given["ageing"] = series_from_list(given["ageing"], f"{where}: ageing")
+        if "facts" in given:
+            given["facts"] = facts_from_dict(given["facts"], f"{where}: facts")
         if given.get("pulse") is not None:
             given["pulse"] = PulseModel(**given["pulse"])
         return Device(**given)

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from memristore.devices.device import DOMAINS, Device
+from memristore.devices.device import Device
 
 F64 = npt.NDArray[np.float64]
 
@@ -75,6 +75,7 @@ def state_moments(device: Device, mean: F64, std: F64, at: float) -> tuple[F64, 
         Of the read state. The programmed state, the drift exponent, relaxation and read noise are integrated over
         normal densities cut at 4.5, 4 and 4 standard deviations; clips are applied where the device applies them.
     """
+    device = device.aged(at)
     low, high = device.state_range
     zp, wp = _normal_nodes(31, 4.5)
     programmed = np.clip(mean[:, None] + std[:, None] * zp, *device.clip)
@@ -85,14 +86,12 @@ def state_moments(device: Device, mean: F64, std: F64, at: float) -> tuple[F64, 
     if age != 0 and (device.drift_mean or device.drift_std):
         zd, wd = _normal_nodes(15, 4.0) if device.drift_std else (np.zeros(1), np.ones(1))
         nu = np.abs(device.drift_mean(u)[:, :, None] + device.drift_std(u)[:, :, None] * zd)
-        if DOMAINS[device.domain] == DOMAINS["conductance"]:
-            state = state * np.exp2(-nu * age)
-        else:
-            state = state + nu * (age * math.log10(2.0))
+        conductance = device.domain == "conductance"
+        state = state * np.exp2(-nu * age) if conductance else state + nu * (age * math.log10(2.0))
         weight = wp[:, None] * wd
     shift, growth = device.relaxation_at(at)
     spread = np.square(growth * device.relaxation(u))[:, :, None] + np.zeros_like(state)
-    state = state + shift
+    state = state + shift + growth * device.relaxation_shift(u)[:, :, None]
     read = (device.read_scale(at) * device.read(u))[:, :, None]
     spread = np.sqrt(spread + np.square(read * state if device.read_relative else read))
     total = np.zeros(mean.size)

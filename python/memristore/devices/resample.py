@@ -22,9 +22,9 @@ def along_state(device: Device) -> Curve:
     Raises
     ------
     DeviceError
-        If the mean response is not monotone.
+        If the mean response is not monotone along the device's branch.
     """
-    x = np.linspace(0.0, 1.0, 2049)
+    x = np.linspace(*device.branch, 2049)
     low, high = device.state_range
     u = (device.response(x) - low) / (high - low)
     order = np.argsort(u, kind="stable")

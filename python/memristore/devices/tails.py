@@ -167,6 +167,7 @@ def _nodes(device: Device, finest: float) -> F64:
 
 def _parts(device: Device, nodes: F64, at: float, reach: float) -> tuple[F64, F64, F64]:
     """Means, spreads (nodes, parts) and weights (parts,) of Gaussians: what a state is read as, given each node."""
+    device = device.aged(at)
     low, high = device.state_range
     shift, growth = device.relaxation_at(at)
     age = device.log2_age(at)
@@ -188,13 +189,14 @@ def _parts(device: Device, nodes: F64, at: float, reach: float) -> tuple[F64, F6
         else:
             state = state + nu * (age * math.log10(2.0))
             width = np.broadcast_to(spread * (age * math.log10(2.0) * _DRIFT_STEP), state.shape)
+    state = state + shift + growth * device.relaxation_shift(u)[:, None]
     read = (device.read_scale(at) * device.read(u))[:, None]
     variance = np.square(read * state if device.read_relative else read + np.zeros_like(state))
     variance = variance + np.square(growth * device.relaxation(u))[:, None]
     if device.drift_std:
         variance = variance + np.square(width)
     variance = variance + np.square(_NODE_WIDTH * np.gradient(state, axis=0))
-    return np.clip(state + shift, *device.clip), np.sqrt(variance), weight
+    return np.clip(state, *device.clip), np.sqrt(variance), weight
 
 
 def _mixtures(edges: F64, mean: F64, spread: F64, weight: F64, fade: float) -> F64:
@@ -239,9 +241,10 @@ def read_kernel(
     ReadKernel
     """
     edges = _edges(device, at, bins)
+    given, device = device, device.aged(at)
     shift, growth = device.relaxation_at(at)
     ages = device.log2_age(at) != 0 and bool(device.drift_mean or device.drift_std)
-    fluctuates = bool(device.read) or (bool(device.relaxation) and growth > 0)
+    fluctuates = bool(device.read) or (bool(device.relaxation or device.relaxation_shift) and growth > 0)
     stuck = np.zeros(bins)
     low, high = device.state_range
     held = np.array(device.stuck_states or device.state_range)
@@ -251,13 +254,13 @@ def read_kernel(
     if np.any(chance > 0):
         stuck = np.einsum("k,kb->b", chance, _normal_masses(edges, held, spread))
     if not ages and not fluctuates:
-        return ReadKernel(device, at, edges, edges - shift, None, stuck)
+        return ReadKernel(given, at, edges, edges - shift, None, stuck)
     nodes = _nodes(device, finest)
     bounds = np.concatenate([[-math.inf], 0.5 * (nodes[1:] + nodes[:-1]), [math.inf]])
     mean, spread, weight = _parts(device, nodes, at, _DRIFT_REACH if tails else _DRIFT_REACH_NEAR)
     spread = np.maximum(spread, 1e-9 * (edges[-1] - edges[0]))
     matrix = _mixtures(edges, mean, spread, weight, _FADE if tails else _FADE_NEAR)
-    return ReadKernel(device, at, edges, bounds, matrix, stuck)
+    return ReadKernel(given, at, edges, bounds, matrix, stuck)
 
 
 def read_masses(device: Device, x: F64, at: float, copies: int = 1) -> tuple[F64, F64]:

@@ -110,7 +110,7 @@ def _design(levels: Levels, device: Device, write: Write, retention: float, copi
 
 def told_age(device: Device, seconds: float) -> float:
     """Seconds as far as decisions follow them: to a quarter of an octave of the device's age."""
-    if not (device.drifts or device.relaxation or device.read_t0 > 0):
+    if not device.changes:
         return 0.0
     octave = round(device.log2_age(seconds) * 4) / 4
     return float(device.drift_t0 * (2.0**octave - 1.0))
@@ -222,7 +222,7 @@ class LevelDesign:
         out: Any = np.empty((words.shape[0], n), np.int8) if soft else np.empty(words.shape, np.uint8)
         none = np.empty(0, np.uint8)
         errors = _core.store_levels(
-            self.device.core(), pulse, self.device.read_time(at), key, write_event, purpose, event, first, stride,
+            self.device.core(at), pulse, self.device.read_time(at), key, write_event, purpose, event, first, stride,
             self.copies, np.ascontiguousarray(words).reshape(-1), n, self.targets, self.level_of.reshape(-1),
             self.levels.cells, channel.start, channel.inv_step,
             none if channel.cell_bin is None else channel.cell_bin, channel.level.size, PAIR_BINS, channel.label,

@@ -57,10 +57,10 @@ def check_clip(owner: str, clip: float | str | None) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _inverse_response(device: Device) -> F32 | None:
-    """Targets at equally spaced mean states from response(0) to response(1); None where x itself is proportional."""
-    if device.response.form == "poly" and len(device.response.values) == 2:
+    """Targets at equally spaced mean states along the device's branch; None where x itself is proportional."""
+    if device.response.form == "poly" and len(device.response.values) == 2 and device.branch == (0.0, 1.0):
         return None
-    x = np.linspace(0.0, 1.0, _INVERSE_KNOTS)
+    x = np.linspace(*device.branch, _INVERSE_KNOTS)
     mean = device.response(x)
     rising = mean if mean[-1] >= mean[0] else -mean
     dip = np.maximum.accumulate(rising) - rising
@@ -74,7 +74,7 @@ def _inverse_response(device: Device) -> F32 | None:
 
 
 def positions_to_targets(position: F64, device: Device) -> F64:
-    """Targets whose mean state lies at `position` of the way from response(0) to response(1)."""
+    """Targets whose mean state lies at `position` of the way along the device's branch."""
     table = _inverse_response(device)
     if table is None:
         return position

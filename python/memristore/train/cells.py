@@ -87,7 +87,7 @@ class Cells:
         self.generator = generator
         self.like = targets.detach()
         self._drift = self._normals() if device.drift_std else None
-        self._relax = self._normals() if device.relaxation else None
+        self._relax = self._normals() if device.relaxation or device.ageing else None
         self.stuck = self._faults()
         state = self._verified(write, targets) if isinstance(write, ProgramAndVerify) else self._once(targets)
         self.programmed = self._hold(state)
@@ -156,14 +156,16 @@ class Cells:
 
     def read(self, at: float) -> torch.Tensor:
         """Read the cells, with fresh read noise, `at` seconds after programming; shape (n,), uS or log10(ohm)."""
-        device, state, u = self.device, self.programmed, self._u
+        device, state, u = self.device.aged(at), self.programmed, self._u
         age = device.log2_age(at)
         if age != 0 and (device.drift_mean or device.drift_std):
             state = self._hold(self._drifted(state, self._exponent(u), age))
         shift, growth = device.relaxation_at(at)
-        if shift != 0 or (growth != 0 and device.relaxation):
+        if shift != 0 or (growth != 0 and (device.relaxation or device.relaxation_shift)):
             moved = state + shift
-            if self._relax is not None:
+            if device.relaxation_shift:
+                moved = moved + evaluate_curve(device.relaxation_shift, u) * growth
+            if self._relax is not None and device.relaxation:
                 moved = moved + evaluate_curve(device.relaxation, u) * (growth * self._relax)
             moved = self._clip(moved) if device.domain == "conductance" else moved
             state = moved if self.stuck is None else torch.where(self.stuck.isnan(), moved, state)
