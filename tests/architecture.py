@@ -59,11 +59,14 @@ ARROWS: dict[str, set[str]] = {
     "train": _BELOW_EVALUATE,
     "replay": _BELOW_EVALUATE,
     "evaluate": _BELOW_EVALUATE | {"train", "limits", "prediction"},
-    "__init__": _BELOW_EVALUATE | {"train", "limits", "prediction", "evaluate", "replay"},
-    "cli": _BELOW_EVALUATE | {"train", "limits", "prediction", "evaluate", "__init__"},
+    "sweep": _BELOW_EVALUATE | {"evaluate"},
+    "report": set(BASE) | {"evaluate", "sweep"},
+    "__init__": _BELOW_EVALUATE | {"train", "limits", "prediction", "evaluate", "replay", "sweep", "report"},
+    "cli": _BELOW_EVALUATE | {"train", "limits", "prediction", "evaluate", "sweep", "report", "__init__"},
     "__main__": {"cli"},
 }
-TORCH_ROOMS = {"compress", "allocate", "train", "evaluate", "prediction", "replay", "storage", "stored", "torch_io"}
+TORCH_ROOMS = {"compress", "allocate", "train", "evaluate", "prediction", "replay", "storage", "stored", "sweep"}
+TORCH_ROOMS |= {"torch_io"}
 
 # libm's transcendental functions give other bits on other machines; kernels have polynomials of their own.
 _FUNCTIONS = (

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         FileError,
         MemristoreError,
         SpecError,
+        SweepError,
         TensorError,
     )
     from memristore.evaluate import Comparison, Evaluation, compression_report, evaluate
@@ -53,10 +54,12 @@ if TYPE_CHECKING:
     from memristore.protect import AdaptiveRange, Entropy, Hybrid, Sign, Sparsity
     from memristore.reference_cells import ReferenceCells
     from memristore.replay import Replay
+    from memristore.report import write_report
     from memristore.sizing import BitFormat, sized_for
     from memristore.spec import StorageSpec
     from memristore.storage import PreparedModel, prepare, store
     from memristore.stored import StoredModel
+    from memristore.sweep import RayExecutor, Sweep, SweepModel, SweepResults, run_sweep
     from memristore.train import Distill, distill, elastic, robust_finetune
 
 # Names are looked up on first use, so that `import memristore` and the command line start without torch.
@@ -103,6 +106,7 @@ _HOMES: Final[dict[str, str]] = {
     "Quantize": "compress",
     "RateDistortion": "compress",
     "Raw": "compress",
+    "RayExecutor": "sweep",
     "ReferenceCells": "reference_cells",
     "Repetition": "codes",
     "Replay": "replay",
@@ -116,6 +120,10 @@ _HOMES: Final[dict[str, str]] = {
     "StorageSpec": "spec",
     "StoredModel": "stored",
     "SuRP": "compress",
+    "Sweep": "sweep",
+    "SweepError": "errors",
+    "SweepModel": "sweep",
+    "SweepResults": "sweep",
     "TensorError": "errors",
     "TensorRing": "compress",
     "Uncoded": "codes",
@@ -136,9 +144,11 @@ _HOMES: Final[dict[str, str]] = {
     "predict": "prediction",
     "prepare": "storage",
     "robust_finetune": "train",
+    "run_sweep": "sweep",
     "shorten_array": "compress",
     "sized_for": "sizing",
     "store": "storage",
+    "write_report": "report",
 }
 
 __version__: Final = metadata.version("memristore")
@@ -186,6 +196,7 @@ __all__ = [
     "Quantize",
     "RateDistortion",
     "Raw",
+    "RayExecutor",
     "ReferenceCells",
     "Repetition",
     "Replay",
@@ -199,6 +210,10 @@ __all__ = [
     "StorageSpec",
     "StoredModel",
     "SuRP",
+    "Sweep",
+    "SweepError",
+    "SweepModel",
+    "SweepResults",
     "TensorError",
     "TensorRing",
     "Uncoded",
@@ -221,10 +236,12 @@ __all__ = [
     "prepare",
     "rng",
     "robust_finetune",
+    "run_sweep",
     "shorten_array",
     "sized_for",
     "store",
     "train",
+    "write_report",
 ]
 
 

@@ -25,3 +25,7 @@ class FileError(MemristoreError, ValueError):
 
 class DataError(MemristoreError, ValueError):
     """A data set is missing or malformed; the message says what to put where."""
+
+
+class SweepError(MemristoreError, RuntimeError):
+    """Not all points of a sweep have a result; those that have are kept."""

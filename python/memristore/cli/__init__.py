@@ -59,4 +59,13 @@ def main() -> None:
 
 
 # The commands register themselves with the app above.
-from memristore.cli import automatic, cells, compression, devices, fit, judge, limits  # noqa: E402, F401
+from memristore.cli import (  # noqa: E402
+    automatic,  # noqa: F401
+    cells,  # noqa: F401
+    compression,  # noqa: F401
+    devices,  # noqa: F401
+    fit,  # noqa: F401
+    judge,  # noqa: F401
+    limits,  # noqa: F401
+    sweeps,  # noqa: F401
+)

@@ -157,8 +157,9 @@ def digital_best(
     """
     spec = scheme.spec
     found = tensor_sdr(prepared, at, seed)
-    # A tensor that noise spared altogether is small or constant: 60 dB is far beyond what accuracy can tell.
-    targets = (*sorted((name, round(min(sdr, 60.0), 3)) for name, sdr in found.items()), ("*", 60.0))
+    # A tensor that noise spared altogether is small or constant: 60 dB is far beyond what accuracy can tell. One that
+    # is drowned in noise (below 0 dB) needs next to no bits.
+    targets = (*sorted((name, round(min(max(sdr, 0.1), 60.0), 3)) for name, sdr in found.items()), ("*", 60.0))
     rival = dataclasses.replace(
         spec, compress=(*spec.compress, RateDistortion(sdr=targets)), protect=(), code=Uncoded(), allocation=None,
         bits=Densest(),
