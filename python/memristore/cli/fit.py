@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from memristore.evaluate.fit_result import FitResult
     from memristore.evaluate.tasks import TaskData
 
+#: Share of the images for fine-tuning that the first of several rounds gets.
+_FIRST_ROUND: Final = 0.75
 #: Training images for the predicted loss, how many at a time, and test images for the search.
 _IMAGES: Final = 750
 _BATCH: Final = 250
@@ -44,7 +47,7 @@ def fit(
         int | None,
         typer.Option("--finetune", min=1, metavar="IMAGES", help="Fine-tune as well, on so many training images."),
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 3,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 2,
     seed: Seed = 0,
     data: Data = None,
     out: Annotated[
@@ -131,11 +134,17 @@ def _task_data(task: TaskData, images: int) -> dict[str, Any]:
 
 
 def _finetune(task: TaskData, images: int, rounds: int, seed: int) -> Finetune:
-    """Shifted and mirrored training images, divided among the rounds."""
+    """Shifted and mirrored training images, most of them in the first round."""
     from memristore.evaluate.fit_finetune import Finetune
-    from memristore.evaluate.tasks.augment import batches_of
+    from memristore.evaluate.tasks.augment import Batches, batches_of
 
-    return Finetune(loader=lambda r: batches_of(task, -(-images // rounds), seed=seed, epoch=r), rounds=rounds)
+    first = images if rounds == 1 else math.ceil(_FIRST_ROUND * images)
+    rest = math.ceil((images - first) / max(rounds - 1, 1))
+
+    def batches(number: int) -> Batches:
+        return batches_of(task, max(rest if number else first, 1), seed=seed, epoch=number)
+
+    return Finetune(loader=batches, rounds=rounds)
 
 
 def _write(recipe: dict[str, Any], path: Path) -> None:

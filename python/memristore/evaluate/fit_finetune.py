@@ -38,10 +38,12 @@ if TYPE_CHECKING:
 #: Sensitivity to this power spreads the steps; what did best without fine-tuning.
 _POWER: Final = 0.5
 #: Cells of the first round's goal, relative to what does without training.
-_FIRST: Final = 0.47
+_FIRST: Final = 0.5
+#: Learning rate of later rounds, relative to the first.
+_LATER: Final = 0.5
 #: Cells of the next goal, relative to the last: by the share of the bound that was used up. After a miss that is not a
 #: large one, more training at the same goal does more than more cells.
-_NEXT: Final = ((0.5, 0.92), (1.0, 0.96), (2.5, 1.0), (math.inf, 1.06))
+_NEXT: Final = ((0.5, 0.92), (1.0, 0.96), (3.0, 1.0), (math.inf, 1.06))
 #: A goal above what was accepted is pointless; this is as close as it gets.
 _BELOW: Final = 0.98
 #: Halvings of the interval in which the mean ratio is sought.
@@ -59,9 +61,11 @@ class Finetune:
     loader : callable
         ``loader(round)`` returns that round's batches ``(inputs, labels)``, with a length; rounds count from 0.
     rounds : int
-        Rounds of training; after each the network is stored and judged, and the next one's goal is set.
+        Rounds of training; after each the network is stored and judged, and the next one's goal is set. One long round
+        does more than several short ones; later rounds correct its cells.
     rate : float
-        Largest learning rate of a round (SGD with Nesterov momentum of 0.9, one cycle).
+        Largest learning rate of the first round, twice that of the others (SGD with Nesterov momentum of 0.9, one
+        cycle each).
     price : float
         Loss, nats, that a bit per weight is worth while training; see :class:`memristore.train.GridQuantizer`.
     kl, temperature : float
@@ -74,7 +78,7 @@ class Finetune:
     """
 
     loader: Callable[[int], Iterable[Any]]
-    rounds: int = 3
+    rounds: int = 2
     rate: float = 0.02
     price: float = 1.5
     kl: float = 0.7
@@ -185,12 +189,13 @@ class Tuning:
         settings = self.settings
         batches = settings.loader(number)
         steps = len(batches)  # type: ignore[arg-type]
+        rate = settings.rate * (_LATER if number else 1.0)
         tuned = robust_finetune(
             self.latent, self.base, lambda _: batches, noise=quantizer, noise_schedule="constant",
             teacher=self.teacher, kl=settings.kl, temperature=settings.temperature,
-            optimizer=lambda p: torch.optim.SGD(p, lr=settings.rate, momentum=0.9, nesterov=True),
+            optimizer=lambda p: torch.optim.SGD(p, lr=rate, momentum=0.9, nesterov=True),
             scheduler=lambda o: torch.optim.lr_scheduler.OneCycleLR(
-                o, settings.rate, total_steps=steps, pct_start=0.1
+                o, rate, total_steps=steps, pct_start=0.1
             ),
             progress=self.search.progress,
         )  # fmt: skip
