@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,11 @@ def finished(results: Path) -> dict[Any, float]:
     """When each result came, by its place in the sweep; nothing while there is no file yet."""
     if not results.exists():
         return {}
-    with sqlite3.connect(results, timeout=30) as db:
+    with closing(sqlite3.connect(results, timeout=30)) as db:
         try:
             rows = db.execute("SELECT recipe, seed, at_seconds, finished FROM points WHERE state = 'done'").fetchall()
         except sqlite3.OperationalError:
             return {}
-    db.close()
     return {row[:3]: row[3] for row in rows}
 
 

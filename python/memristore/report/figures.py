@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from matplotlib.figure import Figure
 
+from memristore.evaluate.comparison import Comparison
 from memristore.evaluate.plots import _vertical
 from memristore.report.gathered import Group
 from memristore.report.hero import times_axis
@@ -65,8 +66,6 @@ def _over_time(figure: Figure, group: Group) -> None:
         high = [m + s for m, s in zip(means, spread, strict=True)]
         axes.fill_between(where, low, high, color=color, alpha=0.15, linewidth=0)
     times_axis(axes, places, 6)
-    from memristore.evaluate.comparison import Comparison
-
     axes.set_title(
         _vertical(axes, Comparison(rows)).replace(" (errors on a logarithmic scale)", ", errors logarithmic")
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from memristore.evaluate.plots import _decades, _vertical
+from memristore.evaluate.comparison import Comparison
+from memristore.evaluate.plots import _decades, _time_axis, _vertical
 from memristore.evaluate.result import Evaluation
 from memristore.evaluate.schemes import BEST
 from memristore.report.gathered import Group
@@ -126,12 +128,8 @@ def _seen(axes: Axes, value: float) -> tuple[bool, float]:
     return (low <= value <= high), min(max(value, low + edge), high - edge)
 
 
-def _at_one_time(group: Group) -> Any:
+def _at_one_time(group: Group) -> Comparison:
     """The comparison with nothing but the results at the verdict's time."""
-    import dataclasses
-
-    from memristore.evaluate.comparison import Comparison
-
     at = group.verdict.at
     return Comparison([dataclasses.replace(row, results=(row.at(at),)) for row in group.verdict.order])
 
@@ -199,7 +197,7 @@ def _label(axes: Axes, group: Group, rows: Sequence[Evaluation], width: int) -> 
     """Name points where there is room, the most important ones first; the others are named in the table below."""
     figure, verdict, metric = axes.figure, group.verdict, group.comparison.metric
     figure.draw_without_rendering()  # type: ignore[union-attr]
-    taken = [_box_of(axes, text) for text in axes.texts if text.get_text()]
+    taken = [_box_of(text) for text in axes.texts if text.get_text()]
     pixels = {row.scheme: axes.transData.transform(_point(axes, row, verdict.at, metric.scale)) for row in rows}
     marks = [(x - 6, y - 6, x + 6, y + 6) for x, y in pixels.values()]
     taken += _arrow_box(axes, group)
@@ -222,7 +220,7 @@ def _label(axes: Axes, group: Group, rows: Sequence[Evaluation], width: int) -> 
                 textcoords="offset points", ha=ha, va=va, fontsize=(13 if best else 11) * POINT, zorder=7,
                 fontweight="bold" if best else "normal", color=LIGHT["winner" if best else group.kind(row)],
             )  # fmt: skip
-            box = _box_of(axes, text)
+            box = _box_of(text)
             own = pixels[row.scheme]
             others = [m for m in marks if m != (own[0] - 6, own[1] - 6, own[0] + 6, own[1] + 6)]
             fits = box[0] >= inside[0] and box[2] <= inside[2] + 4 and box[1] >= inside[1] and box[3] <= inside[3] + 4
@@ -247,7 +245,7 @@ def _point(axes: Axes, row: Evaluation, at: float, scale: float) -> tuple[float,
     return row.cells_per_weight, _seen(axes, scale * row.at(at).mean)[1]
 
 
-def _box_of(axes: Axes, text: Any) -> tuple[float, float, float, float]:
+def _box_of(text: Any) -> tuple[float, float, float, float]:
     x0, y0, x1, y1 = text.get_window_extent().extents
     return x0, y0, x1, y1
 
@@ -258,8 +256,6 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 def times_axis(axes: Axes, places: dict[float, float], most: int) -> None:
     """Label a logarithmic axis of time with at most so many ticks."""
-    from memristore.evaluate.plots import _time_axis
-
     _time_axis(axes, places)
     ticks = list(axes.get_xticks())
     if len(ticks) > most:

@@ -134,6 +134,8 @@ def _made(source: SweepModel) -> tuple[Any, Callable[[Any], float], str]:
             raise TensorError(f"{source.weights}: does not fit the network of {source.task}: {error}") from error
     if source.images is None:
         return loaded.model, loaded.metric, loaded.description
+    if not isinstance(loaded.test, tasks.Images):
+        raise SpecError(f"sweep: the test images of {source.task} are not in memory; leave out images")
     test = tasks.Images(loaded.test.images[: source.images], loaded.test.labels[: source.images])
     return loaded.model, tasks.Accuracy(test), f"{loaded.description}, judged by the first {len(test)}"
 
