@@ -45,9 +45,11 @@ if TYPE_CHECKING:
         TensorError,
     )
     from memristore.evaluate import Comparison, Evaluation, compression_report, evaluate
+    from memristore.evaluate.attribution import attribute
     from memristore.evaluate.fit import fit
     from memristore.evaluate.fit_finetune import Finetune
     from memristore.evaluate.fit_result import FitResult
+    from memristore.evaluate.weights import read_weights
     from memristore.ledger import Ledger
     from memristore.mapping import Companded, Differential, Levels, Linear
     from memristore.prediction import Choice, Prediction, auto, predict
@@ -130,6 +132,7 @@ _HOMES: Final[dict[str, str]] = {
     "Uniform": "compress",
     "Unify": "compress",
     "ZeroSpace": "compress",
+    "attribute": "evaluate.attribution",
     "auto": "prediction",
     "compress_array": "compress",
     "compression_report": "evaluate",
@@ -143,6 +146,7 @@ _HOMES: Final[dict[str, str]] = {
     "from_crosssim": "devices.imports",
     "predict": "prediction",
     "prepare": "storage",
+    "read_weights": "evaluate.weights",
     "robust_finetune": "train",
     "run_sweep": "sweep",
     "shorten_array": "compress",
@@ -220,6 +224,7 @@ __all__ = [
     "Uniform",
     "Unify",
     "ZeroSpace",
+    "attribute",
     "auto",
     "compress_array",
     "compression_report",
@@ -234,6 +239,7 @@ __all__ = [
     "from_crosssim",
     "predict",
     "prepare",
+    "read_weights",
     "rng",
     "robust_finetune",
     "run_sweep",

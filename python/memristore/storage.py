@@ -148,6 +148,18 @@ class PreparedModel:
         """What the decoder would give on perfect cells: the error of compression alone."""
         return decode_tensor(self.entries, self.payload, self.spec)
 
+    def _consume_clean(self) -> dict[str, torch.Tensor]:
+        """As `decode_clean`, dropping what was decoded: streams and weights are never whole together."""
+        parts: dict[str, list[Stream]] = {}
+        for name in list(self.payload.streams):
+            parts.setdefault(base_of(name), []).append(self.payload.streams.pop(name))
+        made: dict[str, torch.Tensor] = {}
+        for entry in self.entries:
+            if entry.base not in made:
+                payload = Payload(parts.pop(entry.base, []))
+                made[entry.base] = decode_tensor([entry], payload, self.spec, consume=True)[entry.name]
+        return {entry.name: made[entry.base] for entry in self.entries}
+
     def program(
         self, *, seed: int, trace: bool | None = None, cell_bytes: int = 4, progress: bool = False, threads: int = 0
     ) -> StoredModel:

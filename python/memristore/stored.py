@@ -190,9 +190,13 @@ class StoredModel:
 
     @np.errstate(all="ignore")
     def read(
-        self, *, at: Time = 0.0, event: int = 0, names: Sequence[str] | None = None, threads: int = 0
-    ) -> ReadResult:
-        """As :meth:`load`, with a report of bit errors and of the age that the decoder found."""
+        self, *, at: Time = 0.0, event: int = 0, names: Sequence[str] | None = None, threads: int = 0,
+        consume: bool = False,
+    ) -> ReadResult:  # fmt: skip
+        """As :meth:`load`, with a report of bit errors and of the age that the decoder found.
+
+        With `consume`, cells are dropped once decoded: never whole beside the weights, and not to be read again.
+        """
         seconds = parse_time(at)
         if isinstance(event, bool) or not isinstance(event, (int, np.integer)) or not 0 <= event < 2**32:
             raise SpecError(f"a read event is an integer in [0, 2**32), not {event!r}")
@@ -220,6 +224,8 @@ class StoredModel:
             sides = {s.name: s for s in by_base.get(entry.base, [])}
             names = analog.get(entry.base, [])
             values = self._streams(entry, names, sides, seconds, event, believed, threads)
+            for name in names if consume else ():
+                del self.streams[name]
             payload = Payload([*values, *sides.values()])
             del values
             return decode_tensor([entry], payload, self.spec, threads, consume=True)[entry.name]

@@ -309,3 +309,21 @@ def test_demo_writes_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_usage_errors() -> None:
     for words in (("store",), ("info",), ("dance",), ("demo", "--trials", "0"), ("demo", "--task")):
         assert run(*words).exit_code == 2
+
+
+def test_evaluate_more(tmp_path: Path) -> None:
+    cells = tmp_path / "digits.safetensors"
+    good("store", "digits", "--protect", "sign", "-o", cells)
+    words = ("--at", "1 year", "--trials", "1")
+    found = document(
+        "memristore.attribution", "evaluate", cells, *words, "--attribute", "layer", "--plot", tmp_path / "a.png"
+    )
+    assert {cost["name"] for cost in found["costs"]} == {"conv1", "conv2", "fc1", "fc2", "fc3"}
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    found = document("memristore.evaluation", "evaluate", cells, *words, "--reads", "2")
+    assert len(found["rows"][0]["results"][0]["reads"][0]) == 2
+    bad("takes one --at", "evaluate", cells, *words, "--at", "0", "--attribute", "layer")
+    bad("by must be one of", "evaluate", cells, *words, "--attribute", "channel")
+    bad("trials of at least 5", "evaluate", cells, *words, "--precision", "0.1")
+    bad("no data folder given", "evaluate", cells, "--task", "imagenet:resnet18")
+    bad("no data folder given", "fit", "imagenet", "--model", "mobilenet_v2", "--max-drop", "1")

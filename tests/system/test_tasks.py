@@ -42,10 +42,10 @@ def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
 
 
 def test_names() -> None:
-    assert tasks.names() == ["cifar10", "digits", "mnist"]
+    assert tasks.names() == ["cifar10", "digits", "imagenet", "mnist"]
     for name in tasks.names():
         assert tasks.get(name).name == name
-    with pytest.raises(SpecError, match="'letters'; there are cifar10, digits, mnist"):
+    with pytest.raises(SpecError, match="'letters'; there are cifar10, digits, imagenet, mnist"):
         tasks.get("letters")
 
 

@@ -50,7 +50,7 @@ def compress(
     from memristore.evaluate.rates import compressed, rates
     from memristore.evaluate.weights import read_weights
 
-    loaded = None if Path(model).exists() or model not in tasks.names() else tasks.get(model).load(data)
+    loaded = None if Path(model).exists() or not tasks.known(model) else tasks.get(model).load(data)
     source: Any = read_weights(model) if loaded is None else loaded.model
     prepared = compressed(source, chain, entropy=entropy)
     rows = rates(source, prepared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -24,14 +25,27 @@ _FIRST_ROUND: Final = 0.75
 #: Training images for the predicted loss, how many at a time, and test images for the search.
 _IMAGES: Final = 750
 _BATCH: Final = 250
+#: The same for images that are more than so many pixels wide, whose activations take the memory.
+_WIDE: Final = 100
+_WIDE_IMAGES: Final = 250
+_WIDE_BATCH: Final = 50
 _QUICK: Final = 2000
+
+
+Network = Annotated[
+    str | None, typer.Option("--network", "--model", help="Network of the task, for example resnet32, mobilenet_v2.")
+]
 
 
 @app.command()
 def fit(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A task (cifar10, digits, mnist), or weights (.safetensors, .pt).")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A task (cifar10, digits, imagenet, mnist), or weights (.safetensors, .pt)."
+        ),
     ],
+    network: Network = None,
     device: Annotated[str, typer.Option(help="Device, or a device file (.toml).")] = "pcm-ibm-90nm",
     retention: Annotated[str, typer.Option(help="Time until which the network is to last.")] = "10 years",
     max_drop: Annotated[
@@ -76,7 +90,7 @@ def fit(
             ensure_folder(path)
     if (max_drop is None) == (budget is None):
         raise SpecError("give --max-drop (percentage points) or --budget (cells per weight), one of them")
-    task = tasks.get(model).load(data) if model in tasks.names() and not Path(model).exists() else None
+    task = tasks.get(model, network).load(data) if tasks.known(model) and not Path(model).exists() else None
     if task is None and budget is None:
         raise SpecError(f"{model}: nothing tells how accurate bare weights are; give --budget, or name a task")
     if finetune is not None and task is None:
@@ -123,13 +137,13 @@ def _show(found: FitResult, output: Output, out: Path | None, weights: Path | No
 
 def _task_data(task: TaskData, images: int) -> dict[str, Any]:
     """Inputs for the predicted loss, none of which is judged by, and the metric on a part of the test images."""
-    from memristore.evaluate.tasks import Accuracy, Images
-
-    test = task.test
-    few = Images(test.images[:images], test.labels[:images])
+    few = task.test.first(images)
+    wide = task.test.images.shape[-1] > _WIDE
+    some, batch = (_WIDE_IMAGES, _WIDE_BATCH) if wide else (_IMAGES, _BATCH)
+    batches = [inputs for inputs, _ in task.train.first(some).batches(batch)]
     return {
-        "batches": list(task.train.images[:_IMAGES].split(_BATCH)),
-        "quick": Accuracy(few) if len(few) < len(test) else None,
+        "batches": batches or None,
+        "quick": replace(task.metric, test=few) if len(few) < len(task.test) else None,
     }
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memristore.cli import app
 from memristore.cli.options import Data, Json, Seed, Stored
 from memristore.cli.output import Output
-from memristore.errors import TensorError
+from memristore.errors import FileError, SpecError, TensorError
+
+if TYPE_CHECKING:
+    from memristore.evaluate import Attribution, Evaluation
 
 _TRIALS = typer.Option("--trials", min=1, help="Independently programmed arrays.")
-_TASK = typer.Option("--task", help="digits or mnist")
+_TASK = typer.Option("--task", help="digits or mnist.")
+_ANY_TASK = typer.Option("--task", help="digits, mnist, cifar10[:resnet32], imagenet[:NETWORK].")
 
 
 @app.command()
@@ -47,7 +51,7 @@ def demo(
 @app.command()
 def evaluate(
     file: Stored,
-    task: Annotated[str, _TASK] = "digits",
+    task: Annotated[str, _ANY_TASK] = "digits",
     data: Data = None,
     model: Annotated[
         str | None,
@@ -58,42 +62,74 @@ def evaluate(
         typer.Option("--at", help="Read time, as often as wanted; default: 0, '1 day', '1 year', '10 years'."),
     ] = None,
     trials: Annotated[int, _TRIALS] = 10,
+    reads: Annotated[int, typer.Option("--reads", min=1, help="Reads of each array at each time.")] = 1,
+    precision: Annotated[
+        float | None,
+        typer.Option("--precision", help="Wanted half width of the 95 % interval, percentage points: more arrays."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--attribute", metavar="tensor|layer", help="Say which of them costs the accuracy.")
+    ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw accuracy against time."),
+        typer.Option("--plot", metavar="FILE", help="Draw accuracy against time, or what each tensor costs."),
     ] = None,
     json: Json = None,
 ) -> None:
     """Judge a stored network by a task's test images, over times and independently programmed arrays."""
-    from memristore.evaluate import evaluate as run
     from memristore.evaluate import tasks
-    from memristore.evaluate.weights import read_weights
+    from memristore.evaluate.weights import load_weights, read_weights
     from memristore.stored import StoredModel
 
     output = Output(json)
     stored = StoredModel.open(file)
     loaded = tasks.get(task).load(data)
-    network = loaded.model
     if model is not None:
         try:
-            network.load_state_dict(read_weights(model))
-        except RuntimeError as error:
+            load_weights(loaded.model, read_weights(model))
+        except FileError as error:
             raise TensorError(f"{model}: these weights do not fit the network of {task}: {error}") from error
-    times = at or ["0", "1 day", "1 year", "10 years"]
-    found = run(stored, network, loaded.metric, at=times, trials=trials, scheme=file.stem)
+    given = (stored, loaded.model, loaded.metric)
+    found: Any
+    if by is None:
+        found = _evaluated(given, at, trials, reads, precision, file.stem)
+    else:
+        found = _attributed(given, at, trials, by, file.stem)
     output.line(loaded.description)
     output.show(found.table())
     if plot is not None:
         found.plot(plot)
         output.line(f"wrote {plot}")
     document = {"file": str(file), "task": task, "description": loaded.description}
-    output.document("memristore.evaluation", 1, document | found.to_dict())
+    schema = "memristore.evaluation" if by is None else "memristore.attribution"
+    output.document(schema, 1, document | found.to_dict())
+
+
+def _evaluated(
+    given: tuple[Any, Any, Any], at: list[str] | None, trials: int, reads: int, precision: float | None, scheme: str
+) -> Evaluation:
+    from memristore.evaluate import evaluate as run
+
+    points = None if precision is None else precision / 100
+    times = at or ["0", "1 day", "1 year", "10 years"]
+    return run(*given, at=times, trials=trials, reads=reads, precision=points, scheme=scheme)
+
+
+def _attributed(given: tuple[Any, Any, Any], at: list[str] | None, trials: int, by: str, scheme: str) -> Attribution:
+    from memristore.evaluate.attribution import attribute
+
+    if at is not None and len(at) > 1:
+        raise SpecError("evaluate: --attribute takes one --at")
+    return attribute(*given, at=at[0] if at else "1 year", trials=trials, by=by, scheme=scheme)
 
 
 @app.command()
 def compare(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Weights (.safetensors, .pt), or a task: digits, mnist.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Weights (.safetensors, .pt), or a task: digits, mnist, cifar10, imagenet:NETWORK."
+        ),
     ],
     device: Annotated[str, typer.Option(help="Device, or a device file (.toml).")] = "pcm-ibm-90nm",
     retention: Annotated[str, typer.Option(help="Time until which everything is to last.")] = "10 years",
@@ -130,7 +166,7 @@ def compare(
     if spec:
         recipes = {path.stem: StorageSpec.from_dict(spec_dict(path)) for path in spec}
         analog = [Scheme(name=name, spec=recipe) for name, recipe in recipes.items()]
-    task = tasks.get(model).load(data) if model in tasks.names() and not Path(model).exists() else None
+    task = tasks.get(model).load(data) if tasks.known(model) and not Path(model).exists() else None
     found = run(
         find_weights(model, data) if task is None else task.model,
         device=device,

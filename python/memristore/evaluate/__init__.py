@@ -6,12 +6,23 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from memristore.evaluate.attribution import Attribution, attribute
 from memristore.evaluate.comparison import Comparison
 from memristore.evaluate.monte_carlo import evaluate
 from memristore.evaluate.rates import Rate, compression_report
 from memristore.evaluate.result import Evaluation, Metric, Result
 
-__all__ = ["Comparison", "Evaluation", "Metric", "Rate", "Result", "compression_report", "evaluate"]
+__all__ = [
+    "Attribution",
+    "Comparison",
+    "Evaluation",
+    "Metric",
+    "Rate",
+    "Result",
+    "attribute",
+    "compression_report",
+    "evaluate",
+]
 
 
 class _CallablePackage(ModuleType):

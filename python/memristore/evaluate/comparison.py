@@ -116,7 +116,8 @@ class Comparison:
             head = {"scheme": row.scheme, "cells_per_weight": row.cells_per_weight}
             head |= {"net_bits_per_cell": row.net_bits_per_cell, "clean": row.clean, "compressed": row.compressed}
             for result in row.results:
-                lines.append(head | {k: v for k, v in result.to_dict().items() if k != "values"})
+                line = head | {k: v for k, v in result.to_dict().items() if k not in ("values", "reads", "also")}
+                lines.append(line | {name: result.mean_of(name)[0] for name in result.also})
         return pandas.DataFrame(lines)
 
     def plot(self, path: str | os.PathLike[str] | None = None, *, against: str = "cells") -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from memristore.evaluate.comparison import Comparison
+
+
+#: Other numbers that metrics may give, as tables head them.
+_HEADINGS: Final = {"agreement": "same class, %", "kl": "KL, nats"}
+
+
+def _shown(name: str, mean: float, spread: float | None) -> str:
+    """Print another number of a metric: a share in percent."""
+    if name == "agreement":
+        return f"{100 * mean:.2f}"
+    return f"{mean:.3g}" + ("" if spread is None else f" ± {spread:.2g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +81,12 @@ class Result:
         Over all trials: wrong bits before correction, words put right, words that could not be.
     higher_is_better : bool
         Decides which trial is the worst.
+    pilot : int
+        Where the number of trials was chosen from the spread of the first ones: how many those were; else 0.
+    reads : tuple of tuple of float
+        Metric of each read of each trial where there were several; `values` are their means.
+    also : dict of str to tuple of float
+        Other numbers of each trial, such as ``agreement`` and ``kl``.
 
     Raises
     ------
@@ -83,6 +100,9 @@ class Result:
     words_corrected: int = 0
     words_failed: int = 0
     higher_is_better: bool = True
+    pilot: int = 0
+    reads: tuple[tuple[float, ...], ...] = ()
+    also: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -107,18 +127,36 @@ class Result:
     def ci95(self) -> float | None:
         """Half width of the 95 % confidence interval of the mean by Student's t; None for one trial.
 
-        It covers programming and reading. That a test set is itself a sample is not in it.
+        It covers programming and reading. That a test set is itself a sample is not in it. Where the number of trials
+        was chosen, the spread is that of the first trials, by which it was chosen (Stein's interval).
         """
+        return self._half_width(self.values)
+
+    def _half_width(self, values: tuple[float, ...]) -> float | None:
         from scipy.stats import t
 
-        if self.std is None:
+        first = values[: self.pilot] if self.pilot else values
+        if len(first) < 2:
             return None
-        return float(t.ppf(0.975, self.trials - 1)) * self.std / math.sqrt(self.trials)
+        return float(t.ppf(0.975, len(first) - 1)) * float(np.std(first, ddof=1)) / math.sqrt(len(values))
 
     @property
     def worst(self) -> float:
-        """The worst trial."""
-        return min(self.values) if self.higher_is_better else max(self.values)
+        """The worst trial; with several reads of each, the worst read."""
+        every = [value for values in self.reads for value in values] or self.values
+        return min(every) if self.higher_is_better else max(every)
+
+    @property
+    def read_std(self) -> float | None:
+        """Standard deviation between reads of the same array; None where each was read once."""
+        if not self.reads or len(self.reads[0]) < 2:
+            return None
+        return math.sqrt(float(np.mean([np.var(values, ddof=1) for values in self.reads])))
+
+    def mean_of(self, name: str) -> tuple[float, float | None]:
+        """Mean of one of the other numbers over the trials, and the half width of its 95 % confidence interval."""
+        values = self.also[name]
+        return math.fsum(values) / len(values), self._half_width(values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; `std` and `ci95` are None for one trial."""
@@ -134,6 +172,9 @@ class Result:
             "bits_raw_errors": self.bits_raw_errors,
             "words_corrected": self.words_corrected,
             "words_failed": self.words_failed,
+            **({"pilot": self.pilot} if self.pilot else {}),
+            **({"reads": [list(values) for values in self.reads]} if self.reads else {}),
+            **({"also": {name: list(values) for name, values in self.also.items()}} if self.also else {}),
         }
 
 
@@ -204,15 +245,17 @@ class Evaluation:
         clean = f"{self.metric.label}; original {text(self.clean)}, compressed without noise {text(self.compressed)}"
         table = Table(title=f"{self.scheme}: {self.cells_per_weight:.3g} cells per weight", caption=clean)
         table.add_column("read after")
-        for heading in ("mean ± 95 % CI", "std", "worst", "trials", "wrong bits", "words lost"):
-            table.add_column(heading, justify="right")
+        also = list(self.results[0].also) if self.results else []
+        for heading in ("mean ± 95 % CI", "std", "worst", "trials", *also, "wrong bits", "words lost"):
+            table.add_column(_HEADINGS.get(heading, heading), justify="right")
         for result in self.results:
             table.add_row(
                 format_time(result.at_seconds),
                 text(result.mean, result.ci95),
                 "" if result.std is None else text(result.std),
                 text(result.worst),
-                str(result.trials),
+                str(result.trials) + (f" x {len(result.reads[0])} reads" if result.reads else ""),
+                *(_shown(name, *result.mean_of(name)) for name in also),
                 str(result.bits_raw_errors),
                 str(result.words_failed),
             )
@@ -269,6 +312,9 @@ class Evaluation:
                 at_seconds=float(item["at_seconds"]),
                 values=tuple(float(value) for value in item["values"]),
                 higher_is_better=metric.higher_is_better,
+                pilot=int(item.get("pilot", 0)),
+                reads=tuple(tuple(float(v) for v in values) for values in item.get("reads", ())),
+                also={k: tuple(float(v) for v in values) for k, values in item.get("also", {}).items()},
                 **{name: int(item[name]) for name in names},
             )
             for item in row["results"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import lzma
 import os
 import pickle
 from collections.abc import Mapping
@@ -12,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from memristore.errors import FileError, TensorError
 
 _TORCH_ENDINGS: Final = (".pt", ".pth", ".bin")
+_INDEX: Final = ".safetensors.index.json"
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
@@ -25,9 +28,10 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     Parameters
     ----------
     path : path
-        ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` as ``torch.save(model.state_dict(), path)`` writes them. A
-        checkpoint that keeps the state_dict under ``"state_dict"`` or ``"model"`` is understood. Code in the file is
-        never run.
+        ``.safetensors`` (also compressed, ``.safetensors.xz``), or ``.pt``, ``.pth``, ``.bin`` as
+        ``torch.save(model.state_dict(), path)`` writes them. A checkpoint that keeps the state_dict under
+        ``"state_dict"`` or ``"model"`` is understood. Also a folder as Hugging Face transformers saves a model, or its
+        ``model.safetensors.index.json`` where the weights are in several files. Code in the file is never run.
 
     Returns
     -------
@@ -40,15 +44,19 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         If the file is missing, damaged, of another format, or holds something else.
     """
     path = Path(path)
+    if path.is_dir():
+        path = _in_folder(path)
     if not path.is_file():
         raise FileError(f"{path}: there is no such file")
-    if path.suffix == ".safetensors":
+    if path.name.endswith(_INDEX):
+        return _shards(path)
+    if path.name.endswith((".safetensors", ".safetensors.xz")):
         try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
+            return load(lzma.decompress(path.read_bytes())) if path.suffix == ".xz" else load_file(path)
+        except (SafetensorError, OSError, lzma.LZMAError, EOFError) as error:
             raise FileError(f"{path}: not a readable safetensors file ({error})") from error
     if path.suffix not in _TORCH_ENDINGS:
-        raise FileError(f"{path}: the ending must be .safetensors, {', '.join(_TORCH_ENDINGS)}")
+        raise FileError(f"{path}: the ending must be .safetensors, .safetensors.xz, {', '.join(_TORCH_ENDINGS)}")
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
@@ -62,6 +70,66 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise FileError(f"{path}: holds no state_dict; write it with torch.save(model.state_dict(), ...)")
     return {str(name): tensor for name, tensor in found.items()}
+
+
+def _in_folder(folder: Path) -> Path:
+    """Return the file of weights in a folder of Hugging Face transformers."""
+    for name in ("model.safetensors", f"model{_INDEX}", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    raise FileError(f"{folder}: holds neither model.safetensors, nor model{_INDEX}, nor pytorch_model.bin")
+
+
+def _shards(index: Path) -> dict[str, torch.Tensor]:
+    """Read the files that an index of Hugging Face transformers names."""
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        files = sorted({str(name) for name in places.values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(f"{index}: cannot be read as an index of weights ({error!r})") from error
+    # Only files beside the index: it comes from somewhere else.
+    if wrong := [name for name in files if Path(name).name != name or not name.endswith(".safetensors")]:
+        raise FileError(f"{index}: names {wrong[0]!r}, which is no safetensors file beside it")
+    out: dict[str, torch.Tensor] = {}
+    for name in files:
+        out |= read_weights(index.parent / name)
+    if absent := [name for name in places if name not in out]:
+        raise FileError(f"{index}: {absent[0]} is in none of {', '.join(files)}")
+    return out
+
+
+def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """Load weights into a module, in place, all of them; returns the module.
+
+    Parameters
+    ----------
+    module : Module
+    state : mapping of str to Tensor
+        As `read_weights` gives it; other floating types are converted. Names may carry a prefix that the module's do
+        not: ``module.`` of a DataParallel wrapper, ``model.``, ``backbone.``.
+
+    Raises
+    ------
+    FileError
+        If names or shapes do not fit; the message names the first that do not.
+    """
+    wanted = module.state_dict()
+    given = dict(state)
+    for prefix in ("module.", "model.", "backbone."):
+        if given and all(name.startswith(prefix) for name in given) and not all(n.startswith(prefix) for n in wanted):
+            given = {name.removeprefix(prefix): tensor for name, tensor in given.items()}
+    # Counters of batches are not weights; many files leave them out.
+    lacking = [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in given if name not in wanted and not name.endswith("num_batches_tracked")]
+    odd = [n for n, t in given.items() if n in wanted and t.shape != wanted[n].shape]
+    if lacking or unknown or odd:
+        said = ((lacking, "tensors are missing"), (unknown, "names are unknown"), (odd, "shapes differ"))
+        parts = [f"{len(names)} {what}, such as {names[0]}" for names, what in said if names]
+        if odd:
+            parts.append(f"{tuple(given[odd[0]].shape)} in the file, {tuple(wanted[odd[0]].shape)} in the network")
+        raise FileError(f"the weights do not fit {type(module).__name__}: {'; '.join(parts)}")
+    module.load_state_dict({name: given.get(name, tensor) for name, tensor in wanted.items()})
+    return module
 
 
 def find_weights(model: str, data: str | os.PathLike[str] | None = None) -> torch.nn.Module | dict[str, torch.Tensor]:
@@ -83,9 +151,11 @@ def find_weights(model: str, data: str | os.PathLike[str] | None = None) -> torc
 
     if Path(model).exists():
         return read_weights(model)
-    if model not in tasks.names():
+    if not tasks.known(model):
         raise FileError(f"{model}: there is no such file, nor a task of that name ({', '.join(tasks.names())})")
-    return tasks.get(model).load(data).model
+    task = tasks.get(model)
+    # A network that is read from a file does not need the images.
+    return task.built(data).module if isinstance(task, tasks.ImageNet) else task.load(data).model
 
 
 def scaled_values(network: torch.nn.Module | Mapping[str, torch.Tensor], name: str) -> npt.NDArray[np.float64]:

@@ -290,7 +290,9 @@ def _evaluation(recipe: dict[str, Any], found: dict[float, list[dict[str, Any]]]
                 at_seconds=at,
                 values=tuple(row["value"] for row in rows),
                 higher_is_better=metric.higher_is_better,
-                **{name: total(rows, name) for name in ("bits_raw_errors", "words_corrected", "words_failed")},
+                bits_raw_errors=total(rows, "bits_raw_errors"),
+                words_corrected=total(rows, "words_corrected"),
+                words_failed=total(rows, "words_failed"),
             )
             for at, rows in sorted(found.items())
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
@@ -52,7 +52,8 @@ class Batches:
         generator = generator_for(self.seed, "batches", self.epoch)
         order = torch.randint(len(self.data), (self.count,), generator=generator)
         for chosen in order.split(self.batch):
-            images = self.data.images[chosen]
+            some = replace(self.data, images=self.data.images[chosen], labels=self.data.labels[chosen])
+            images, labels = next(some.batches(len(chosen)))
             rows, columns = images.shape[-2:]
             wide = functional.pad(images, (self.reach,) * 4, value=self.ground)
             at = torch.randint(2 * self.reach + 1, (len(chosen), 2), generator=generator)
@@ -63,7 +64,7 @@ class Batches:
             if self.flip:
                 mirrored = torch.rand(len(chosen), generator=generator) < 0.5
                 moved = torch.where(mirrored[:, None, None, None], moved.flip(-1), moved)
-            yield moved, self.data.labels[chosen]
+            yield moved, labels
 
 
 def batches_of(task: TaskData, count: int, *, batch: int = 128, seed: int = 0, epoch: int = 0) -> Batches:
@@ -81,5 +82,5 @@ def batches_of(task: TaskData, count: int, *, batch: int = 128, seed: int = 0, e
     colour = images.shape[1] == 3
     return Batches(
         data=task.train, count=count, batch=batch, reach=images.shape[-1] // _REACH, flip=colour,
-        ground=0.0 if colour else float(images.min()), seed=seed, epoch=epoch,
+        ground=0.0 if colour else float(next(task.train.batches(len(task.train)))[0].min()), seed=seed, epoch=epoch,
     )  # fmt: skip
