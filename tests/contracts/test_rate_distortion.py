@@ -15,6 +15,7 @@ from memristore.compress.level_grid import grid_of, write_grid
 from memristore.compress.level_models import CURVE, EVEN, ODD, STATES, fit_model, read_model, table_size
 from memristore.compress.level_stream import BLOCK, Reader, quantisers, read_levels, varint
 from memristore.compress.rate_distortion import RateDistortion
+from memristore.compress.short_levels import read_short, write_short
 from memristore.errors import SpecError
 from memristore.streams import AnalogStream, BitStream, Payload
 from memristore.transform import Context
@@ -261,3 +262,38 @@ def test_levels_that_follow_each_other_take_fewer_bits_than_their_entropy() -> N
     coded = write_grid((levels * 0.25).astype(np.float32), 1)
     assert coded is not None
     assert 8 * len(coded) < 0.8 * entropy * levels.size
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 15, 16, 17, 59, 60, 300, 1024])
+def test_few_values_come_back_where_nothing_tells_how_many(size: int) -> None:
+    """Factors and cores have no shape that the decoder knows."""
+    values = rng(5).normal(size=size).astype(np.float32)
+    same = np.full(size, 0.7, np.float32)
+    for x in (values, same):
+        stream = encode(x, sdr=30.0)
+        known, unknown = decode(stream, size), decode(stream, None)
+        assert np.array_equal(known, unknown)
+        assert np.square(known - x).mean() <= 1e-3 * max(x.var(), 1e-12)
+
+
+def test_short_levels_keep_their_error_and_stand_damage() -> None:
+    draws = rng(6)
+    for size, scale in ((1, 1.0), (7, 1e-6), (64, 3e4), (1024, 1.0)):
+        values = (draws.normal(size=size) * scale).astype(np.float32)
+        values[::5] = 0
+        worst = 1e-3 * float(np.square(values.astype(np.float64)).mean())
+        coded = write_short(values, worst)
+        if coded is None:
+            assert scale < 1e-5 or not values.any()
+            continue
+        back = read_short(np.frombuffer(coded, np.uint8), size)
+        assert float(np.square(back.astype(np.float64) - values).mean()) <= worst
+        assert not back[::5].any()
+        for _ in range(50):
+            broken = np.frombuffer(coded, np.uint8).copy()
+            broken[draws.integers(broken.size)] ^= np.uint8(1 << draws.integers(8))
+            for known in (size, None):
+                found = read_short(broken, known)
+                assert np.isfinite(found).all()
+                assert found.size == size if known else found.size <= 1024
+    assert write_short(np.zeros(1025, np.float32), 1.0) is None

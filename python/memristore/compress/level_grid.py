@@ -17,7 +17,7 @@ I32 = npt.NDArray[np.int32]
 #: Fewer values than this for each magnitude make no grid worth looking for.
 _VALUES_EACH: Final = 4
 #: The step may be the least difference between magnitudes over one of these.
-_PARTS: Final = (1, 2, 3)
+_PARTS: Final = (1, 2, 3, 4, 5, 6, 7, 8)
 #: Steps tried around the quotient of the largest magnitude and its level, in units in the last place.
 _LAST_PLACES: Final = 4
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from memristore.compress.level_grid import write_grid
 from memristore.compress.level_models import BLOCK
-from memristore.compress.level_stream import STATE_COUNTS, Reader, read_levels, write_levels
+from memristore.compress.level_stream import STATE_COUNTS, Reader, read_levels, varint, write_levels
 from memristore.compress.short_levels import read_short, write_short
 from memristore.compress.trellis_fit import STEPS, Source, fit_coder, mean_square, reach
 from memristore.config import check_number
@@ -29,6 +29,8 @@ from memristore.transform import SEPARATOR, Compressor, Context
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 
+#: Values of one number that damaged bytes can ask for where nothing else tells how many there are.
+_MOST_CONSTANT: Final = 1 << 26
 #: First byte of a tensor: how the rest is to be read.
 _CONSTANT, _FLOAT32, _FLOAT16, _TRELLIS, _SHORT = range(5)
 
@@ -131,7 +133,9 @@ class RateDistortion(Compressor):
         if values.size == 0:
             return b""
         if (values == values[0]).all():
-            return bytes([_CONSTANT]) + values[:1].astype("<f4").tobytes()
+            # One value says so by what is missing.
+            count = varint(values.size) if values.size > 1 else b""
+            return bytes([_CONSTANT]) + values[:1].astype("<f4").tobytes() + count
         power = float(values.var(dtype=np.float64))
         choices = [bytes([_FLOAT32]) + values.astype("<f4").tobytes()]
         with np.errstate(all="ignore"):
@@ -187,7 +191,9 @@ def _decode(data: U8, size: int | None, threads: int) -> F32:
         word = np.dtype("<f4" if mode == _FLOAT32 else "<f2")
         values = rest[: rest.size // word.itemsize * word.itemsize].view(word).astype(np.float32)
     elif mode == _CONSTANT:
-        values = np.full(size or 0, Reader(rest).float32(), np.float32)
+        reader = Reader(rest)
+        value, written = reader.float32(), reader.varint() or 1
+        values = np.full(min(written, _MOST_CONSTANT) if size is None else size, value, np.float32)
     elif mode == _SHORT:
         values = read_short(rest, size)
     else:

@@ -65,7 +65,8 @@ def _packed(levels: I64, code: int) -> bytes:
     for level in (levels - low).tolist():
         number = number * count + level
     size = ((count**levels.size - 1).bit_length() + 7) // 8
-    return bytes([code]) + varint(2 * low if low >= 0 else -2 * low - 1) + varint(count) + number.to_bytes(size, "big")
+    head = varint(levels.size) + bytes([code]) + varint(2 * low if low >= 0 else -2 * low - 1) + varint(count)
+    return head + number.to_bytes(size, "big")
 
 
 def read_short(data: U8, size: int | None) -> F32:
@@ -75,19 +76,18 @@ def read_short(data: U8, size: int | None) -> F32:
     ----------
     data : ndarray of uint8
     size : int, optional
-        Number of values; without it as many as the bytes can hold.
+        Number of values, where the decoder knows it.
     """
     reader = Reader(data)
+    written = min(reader.varint(), MOST_VALUES)
     code, sign = reader.byte(), reader.varint()
     count = min(max(reader.varint(), 1), _MOST_LEVELS)
     low = sign // 2 if sign % 2 == 0 else -(sign + 1) // 2
     rest = data[reader.at :][: 4 * MOST_VALUES]
-    if size is None:
-        size = min(MOST_VALUES, int(8 * rest.size // np.log2(max(count, 2))))
     number = int.from_bytes(rest.tobytes(), "big")
-    levels = np.zeros(min(size, MOST_VALUES), np.int64)
+    levels = np.zeros(written, np.int64)
     for i in range(levels.size - 1, -1, -1):
         number, levels[i] = divmod(number, count)
     with np.errstate(all="ignore"):
         values = (levels + low).astype(np.float32) * step_of(code)
-    return fit(values, size)
+    return values if size is None else fit(values, size)

@@ -117,6 +117,8 @@ def fit(
     check_number("fit", "max_drop", 0.0 if max_drop is None else max_drop, 0, 1e300)
     check_number("fit", "budget", 1.0 if budget is None else budget, 0, 1e6, open_low=True)
     check_number("fit", "trials", trials, 1, 10**6, integer=True)
+    if finetune is not None:
+        finetune.check(model, batches)
     base = StorageSpec(device=device, retention=retention)
     inputs = None if batches is None else inputs_of(batches)
     divergence, weights, calibration = _prediction(model, inputs, seed, progress)

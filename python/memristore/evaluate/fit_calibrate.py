@@ -9,9 +9,9 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-#: Variance, relative to the constant that batch norm adds, below which a channel does not vary: its scale, which would
-#: be huge and say nothing, is left out.
-_DEAD: Final = 1e-6
+#: Variance of a channel's output, relative to the largest of its layer, below which it does not vary: its scale, which
+#: would be huge and say nothing, is left out.
+_DEAD: Final = 1e-12
 #: Variance, relative to that of the output, below which a channel says nothing about its scale.
 _LEAST: Final = 1e-12
 
@@ -38,7 +38,8 @@ def folded(model: nn.Module) -> nn.Module:
         with torch.no_grad():
             variance = norm.running_var.double()
             scale = norm.weight.double() / torch.sqrt(variance + norm.eps)
-            scale = torch.where(variance < _DEAD * norm.eps, 0.0, scale)
+            said = (scale.square() * variance).nan_to_num(nan=0.0)
+            scale = torch.where(said <= _DEAD * said.max(), 0.0, scale)
             norm.bias.copy_(norm.bias.double() - scale * norm.running_mean.double())
             norm.weight.copy_(scale)
             norm.running_mean.zero_()

@@ -77,10 +77,8 @@ class Hunt:
 
     def finetuned(self, best: Point, settings: Finetune) -> Point:
         """Let the network be trained; return the best point then, judged in full."""
-        if self.weights is None:
-            raise SpecError("finetune: sensitivities say where weights may be coarse; give batches")
         search = self.search
-        tuning = Tuning(search, self.base, self.tensors, self.weights, settings)
+        tuning = Tuning(search, self.base, self.tensors, self.weights or {}, settings)
 
         def share(point: Point) -> float:
             loss = search.drop(search.judge(point, full=True))

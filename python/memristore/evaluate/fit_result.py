@@ -40,7 +40,7 @@ class FitResult:
     spec : StorageSpec
         The recipe, for `memristore.store`.
     network : Module or state_dict
-        What goes into it: the network given, or a copy with calibrated batch norm.
+        What goes into it: the network given, or a copy with calibrated batch norm or fine-tuned weights.
     evaluation : Evaluation
         Its row: cells per weight, the metric with its 95 % confidence interval.
     front : Comparison
@@ -166,7 +166,7 @@ def limit_cells(
     ----------
     prepared : PreparedModel
     model : Module or state_dict
-        The original network.
+        What the recipe was made for: `FitResult.network`.
     at : float
         Read time, seconds.
     seed : int

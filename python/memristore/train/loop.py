@@ -149,6 +149,13 @@ class Loop:
         if not parameters:
             raise SpecError(f"{settings.title}: the model has no parameter that needs a gradient")
         self.device = parameters[0].device
+        # A module used under several names has its weights put in once, or they would not come out again.
+        self.named = dict(model.named_parameters(remove_duplicate=False))
+        self.places = [
+            (f"{prefix}.{name}" if prefix else name, parameter)
+            for prefix, module in model.named_modules()
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+        ]
         make = settings.optimizer or (lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=1e-4))
         self.optimizer = make(parameters)
         self.scheduler = None if settings.scheduler is None else settings.scheduler(self.optimizer)
@@ -239,7 +246,7 @@ class Loop:
             weights = self.noise(self.model, strength=min(max(float(settings.strength(done)), 0.0), 1.0))
         elif self.noise is not None:
             weights = self.noise(self.model, float(settings.strength(done)))
-        outputs: torch.Tensor = functional_call(self.model, dict(weights), (inputs,))
+        outputs: torch.Tensor = functional_call(self.model, self._placed(weights), (inputs,), tie_weights=False)
         loss = outputs.new_zeros(())
         share = settings.kl if self.teacher is not None else 0.0
         if share < 1.0:
@@ -254,6 +261,12 @@ class Loop:
         if isinstance(self.noise, Source):
             loss = loss + self.noise.penalty(self.model)
         return loss, outputs
+
+    def _placed(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights by every place that uses them, each once."""
+        known = {id(self.named[name]): tensor for name, tensor in weights.items() if name in self.named}
+        placed = {name: known[id(parameter)] for name, parameter in self.places if id(parameter) in known}
+        return {name: tensor for name, tensor in weights.items() if name not in self.named} | placed
 
     @torch.no_grad()
     def _hold(self) -> None:

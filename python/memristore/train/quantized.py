@@ -20,7 +20,7 @@ Rules = float | Sequence[tuple[str, float]]
 
 #: Halvings of the interval in which a step is sought.
 _HALVINGS: Final = 40
-#: Values that a step is chosen for, evenly spaced in the tensor.
+#: Values that a step is chosen by.
 _SAMPLE: Final = 65536
 #: Levels that the slope of bits against magnitude is taken from: zero and its neighbours.
 _NEAR: Final = 1
@@ -76,8 +76,9 @@ class GridQuantizer:
             flat = weight.detach().reshape(-1)
             if not bool(torch.isfinite(flat).all()):
                 raise TensorError(f"quantized: {name} holds values that are not finite; repair them first")
-            if flat.numel() and bool((flat != flat[0]).any()):
-                self.steps[name] = self._step(flat[:: -(-flat.numel() // _SAMPLE)].double(), ratio)
+            step = self._step(_sample(flat).cpu().double(), ratio) if flat.numel() else 0.0
+            if step > 0:
+                self.steps[name] = step
         if not self.steps:
             raise SpecError("quantized: no tensor of two dimensions or more to quantise")
         self._slopes: dict[str, float] = {}
@@ -85,6 +86,8 @@ class GridQuantizer:
 
     def _step(self, weight: torch.Tensor, ratio: float) -> float:
         power = float(weight.var(correction=0))
+        if power == 0:
+            return 0.0
         low, high = 0.0, 4 * float(weight.abs().max())
         for _ in range(_HALVINGS):
             middle = 0.5 * (low + high)
@@ -94,21 +97,26 @@ class GridQuantizer:
         return float(torch.tensor(low or high, dtype=torch.float32))
 
     def levels(self, weight: torch.Tensor, step: float) -> torch.Tensor:
-        """Multiples of the step, as floating numbers."""
-        return torch.sign(weight) * torch.floor(weight.abs() / step + (1 - self.threshold))
+        """Multiples of the step, as floating numbers of at least 32 bits."""
+        wide = weight if weight.dtype == torch.float64 else weight.float()
+        return torch.sign(wide) * torch.floor(wide.abs() / step + (1 - self.threshold))
 
     def __call__(self, model: nn.Module, strength: float = 1.0) -> dict[str, torch.Tensor]:
         """Return the quantised weights by name; `strength` is the share of the rounding error that is let through."""
         weights = dict(model.named_parameters())
         if self._calls % self.every == 0:
-            self._slopes = {name: self._slope(weights[name].detach(), step) for name, step in self.steps.items()}
+            self._look(model)
         self._calls += 1
         out = {}
         for name, step in self.steps.items():
             weight = weights[name]
-            error = (self.levels(weight.detach(), step) * step - weight.detach()).to(weight.dtype)
+            error = (self.levels(weight.detach(), step) * step).to(weight.dtype) - weight.detach()
             out[name] = weight + (strength * error if strength != 1.0 else error)
         return out
+
+    def _look(self, model: nn.Module) -> None:
+        weights = dict(model.named_parameters())
+        self._slopes = {name: self._slope(weights[name].detach(), step) for name, step in self.steps.items()}
 
     def _slope(self, weight: torch.Tensor, step: float) -> float:
         """Bits from level 0 to level 1, its sign included."""
@@ -118,8 +126,13 @@ class GridQuantizer:
 
     def penalty(self, model: nn.Module) -> torch.Tensor:
         """Price of all bits, nats; only its gradient matters, so that bits are counted from level 0."""
+        if not self._slopes:
+            self._look(model)
         weights = dict(model.named_parameters())
-        rates = [weights[name].abs().sum() * (slope / self.steps[name]) for name, slope in self._slopes.items()]
+        rates = [
+            weights[name].abs().sum(dtype=torch.float32) * (slope / self.steps[name])
+            for name, slope in self._slopes.items()
+        ]
         return self.price * torch.stack(rates).sum()
 
     def bits(self, model: nn.Module) -> float:
@@ -127,7 +140,7 @@ class GridQuantizer:
         weights, total = dict(model.named_parameters()), 0.0
         for name, step in self.steps.items():
             _, counts = torch.unique(self.levels(weights[name].detach(), step), return_counts=True)
-            share = counts.double() / counts.sum()
+            share = counts.cpu().double() / float(counts.sum())
             total -= float(counts.sum() * (share * share.log2()).sum())
         return total
 
@@ -140,11 +153,19 @@ class GridQuantizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Steps and what is known of the histograms, for checkpoints."""
-        return {"steps": dict(self.steps), "slopes": dict(self._slopes), "calls": self._calls}
+        settings = {"price": self.price, "threshold": self.threshold, "refresh": self.every}
+        return settings | {"steps": dict(self.steps), "slopes": dict(self._slopes), "calls": self._calls}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`."""
-        self.steps, self._slopes = dict(state["steps"]), dict(state["slopes"])
+        """Continue from :meth:`state_dict`; `SpecError` if it belongs to another grid or price."""
+        mine = self.state_dict()
+        other = [name for name in ("price", "threshold", "refresh", "steps") if mine[name] != state.get(name)]
+        if other:
+            raise SpecError(
+                f"quantized: the checkpoint belongs to a run with another {', '.join(other)}; use the same sdr, price, "
+                f"threshold and network, or another file"
+            )
+        self._slopes = dict(state["slopes"])
         self._calls = int(state["calls"])
 
 
@@ -159,8 +180,9 @@ def quantized_finetune(
 ) -> Trained:
     """Fine-tune a network with its weights on a grid and their bits in the loss.
 
-    The result's matrices and kernels hold multiples of one step each, which :class:`memristore.RateDistortion` finds
-    and codes exactly, at about their entropy; vectors (biases, batch norm) are trained as they are.
+    The result's matrices and kernels hold multiples of one step each. :class:`memristore.RateDistortion` finds them and
+    codes them exactly, at about their entropy, where that takes fewer bits than its own levels at the ratio asked for;
+    so ask for a high one. Vectors (biases, batch norm) are trained as they are.
 
     Parameters
     ----------
@@ -194,6 +216,15 @@ def quantized_finetune(
     trained = robust_finetune(model, StorageSpec(), loader, noise=quantizer, **options)
     quantizer.settle(trained.model)
     return trained
+
+
+def _sample(flat: torch.Tensor) -> torch.Tensor:
+    """Values to choose a step by: all, or so many drawn at random, as regular ones would all be of one kernel tap."""
+    if flat.numel() <= _SAMPLE:
+        return flat
+    chosen = torch.randint(flat.numel(), (_SAMPLE,), generator=torch.Generator().manual_seed(0))
+    some = flat[chosen.to(flat.device)]
+    return some if bool((some != some[0]).any()) else flat
 
 
 def _ratio(sdr: Rules, name: str) -> float | None:
