@@ -379,8 +379,6 @@ class StoredModel:
     def __repr__(self) -> str:
         return f"StoredModel({self.info()})"
 
-    # -- files --------------------------------------------------------------------------------------------------
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file with a versioned JSON header; see `memristore.cell_file`."""
         from memristore.cell_file import save

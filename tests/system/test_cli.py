@@ -143,7 +143,7 @@ def test_store_torch_files(tmp_path: Path, wrap: Callable[[Any], Any]) -> None:
 
 def test_store_files_that_are_none(tmp_path: Path, weights: Path) -> None:
     out = ("-o", tmp_path / "cells.safetensors")
-    bad("nor a task of that name (cifar10, digits, mnist)", "store", tmp_path / "absent.pt", *out)
+    bad("nor a task of that name (cifar10, digits, imagenet, mnist)", "store", tmp_path / "absent.pt", *out)
     (tmp_path / "net.onnx").touch()
     bad("the ending must be", "store", tmp_path / "net.onnx", *out)
     (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:-9])

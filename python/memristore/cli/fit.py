@@ -35,6 +35,15 @@ _QUICK: Final = 2000
 Network = Annotated[
     str | None, typer.Option("--network", "--model", help="Network of the task, for example resnet32, mobilenet_v2.")
 ]
+Images = Annotated[
+    int | None,
+    typer.Option("--finetune", min=1, metavar="IMAGES", help="Fine-tune as well, on so many training images."),
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the recipe, for 'store --spec'.")]
+WeightsOut = Annotated[
+    Path | None, typer.Option("--weights", metavar="FILE", help="Write the weights that go into the recipe.")
+]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the metric against cells per weight.")]
 
 
 @app.command()
@@ -57,22 +66,13 @@ def fit(
         int, typer.Option("--images", min=1, help="Test images for the search, not the result.")
     ] = _QUICK,
     baselines: Annotated[bool, typer.Option(help="Judge all digital number formats as well.")] = True,
-    finetune: Annotated[
-        int | None,
-        typer.Option("--finetune", min=1, metavar="IMAGES", help="Fine-tune as well, on so many training images."),
-    ] = None,
+    finetune: Images = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 2,
     seed: Seed = 0,
     data: Data = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the recipe, for 'store --spec'.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="Write the weights that go into the recipe.")
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the metric against cells per weight.")
-    ] = None,
+    out: Out = None,
+    weights: WeightsOut = None,
+    plot: Plot = None,
     json: Json = None,
 ) -> None:
     """Find the recipe with the fewest cells that keeps a network good enough, without retraining or with --finetune.
