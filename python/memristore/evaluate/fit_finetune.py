@@ -42,11 +42,11 @@ _LEAST: Final = 0.3
 #: Learning rate of later rounds, relative to the first.
 _LATER: Final = 0.5
 #: Cells of the next goal, relative to the last: by the share of the bound that was used up. After a miss that is not a
-#: large one, more training at the same goal does more than more cells.
+#: large one, more training at the same goal is tried before more cells.
 _NEXT: Final = ((0.5, 0.92), (1.0, 0.96), (3.0, 1.0), (math.inf, 1.06))
 #: A goal above what was accepted is pointless; this is as close as it gets.
 _BELOW: Final = 0.98
-#: Signal-to-distortion ratio of vectors, dB: at 35 ResNet-20 loses 0.2 points more than at 38 or 41.
+#: Signal-to-distortion ratio of vectors, dB: at 35 one ResNet-20 lost 0.2 points more than at 38 or 41.
 _VECTOR_SDR: Final = 40.0
 #: Halvings of the interval in which the mean ratio is sought.
 _HALVINGS: Final = 14
@@ -63,8 +63,8 @@ class Finetune:
     loader : callable
         ``loader(round)`` returns that round's batches ``(inputs, labels)``, with a length; rounds count from 0.
     rounds : int
-        Rounds of training; after each the network is stored and judged, and the next one's goal is set. One long round
-        does more than several short ones; later rounds correct its cells.
+        Rounds of training; after each the network is stored and judged, and the next one's goal is set. Give
+        most batches to the first; later rounds are to correct its cells.
     rate : float
         Largest learning rate of the first round, twice that of the others (SGD with Nesterov momentum of 0.9, one
         cycle each).
