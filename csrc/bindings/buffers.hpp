@@ -72,6 +72,7 @@ void register_bits(py::module_& m);
 void register_levels(py::module_& m);
 void register_bch(py::module_& m);
 void register_maps(py::module_& m);
+void register_mixing(py::module_& m);
 void register_ldpc(py::module_& m);
 void register_trellis(py::module_& m);
 void register_windows(py::module_& m);

@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, m) {
   register_levels(m);
   register_bch(m);
   register_maps(m);
+  register_mixing(m);
   register_ldpc(m);
   register_trellis(m);
   register_windows(m);

@@ -29,6 +29,7 @@ TABLE: Final[int]
 MAX_COEFFICIENTS: Final[int]
 MAX_KNOTS: Final[int]
 MAX_PULSES: Final[int]
+MIX_MAX_TAPS: Final[int]
 TRELLIS_BLOCK: Final[int]
 TRELLIS_MAX_LEVEL: Final[int]
 LOG_FLOOR: Final[float]
@@ -237,6 +238,12 @@ def bch_check_bits(m: int, t: int) -> int: ...
 def bch_encode(code: BchCode, data_bits: int, data: U8, check: U8, threads: int = 0) -> None: ...
 def bch_decode(code: BchCode, data_bits: int, data: U8, check: U8, status: I32, threads: int = 0) -> None: ...
 def bch_syndromes(code: BchCode, data_bits: int, data: U8, check: U8, out: U16, threads: int = 0) -> None: ...
+def mix_encode(
+    levels: I32, mask: U8, columns: int, taps: int, width: int, states: int, first: int = 0, state: int = 0
+) -> tuple[bytes, int]: ...
+def mix_decode(
+    data: U8, levels: I32, mask: U8, columns: int, taps: int, width: int, states: int, first: int = 0, state: int = 0
+) -> int: ...
 def trellis_search(
     values: F32,
     states: int,

@@ -71,8 +71,29 @@ def _step(distinct: F32, points: F64, near: float) -> np.float32 | None:
     return None
 
 
+def grid_coder(values: F32) -> tuple[LevelCoder, I32] | None:
+    """Find the uniform quantiser of values that lie on a grid.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,), float32
+        Finite.
+
+    Returns
+    -------
+    LevelCoder, ndarray of int32
+        A coder without tables that gives exactly these values (-0 as 0), and their levels; None if they lie on no grid.
+    """
+    found = grid_of(values)
+    if found is None:
+        return None
+    step, levels = found
+    # Points of a quantiser with one state are even multiples of half its step.
+    return LevelCoder(1, np.float32(step / 2), ()), levels
+
+
 def write_grid(values: F32, threads: int) -> bytes | None:
-    """Code values that lie on a grid.
+    """Code values that lie on a grid, with tables.
 
     Parameters
     ----------
@@ -84,14 +105,11 @@ def write_grid(values: F32, threads: int) -> bytes | None:
     Returns
     -------
     bytes
-        For :func:`memristore.compress.level_stream.read_levels`, which gives exactly these values (-0 as 0); None if
-        they lie on no grid.
+        For :func:`memristore.compress.level_stream.read_levels`; None if they lie on no grid.
     """
-    found = grid_of(values)
+    found = grid_coder(values)
     if found is None:
         return None
-    step, levels = found
-    # Points of a quantiser with one state are even multiples of half its step.
-    coder = LevelCoder(1, np.float32(step / 2), ())
+    coder, levels = found
     source = Source(values, (slice(0, values.size),), threads)
     return write_levels(context_coder(source, levels, coder), levels, None, values.size)

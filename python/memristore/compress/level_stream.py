@@ -21,7 +21,7 @@ Bools = npt.NDArray[np.bool_]
 
 STATE_COUNTS: Final = (4, 8, 16, 32, 64)
 #: As numbered in the header; one state is a uniform quantiser.
-_CODED_COUNTS: Final = (*STATE_COUNTS, 1)
+CODED_COUNTS: Final = (*STATE_COUNTS, 1)
 MAX_LIMIT: Final = 1023
 MAX_CLASSES: Final = 16
 #: Shifts are stored in 128ths of a step.
@@ -30,7 +30,7 @@ SHIFT_UNIT: Final = 128
 _H1: Final = {1: 0, 4: 0o2, 8: 0o4, 16: 0o4, 32: 0o10, 64: 0o24}
 _ZERO: Final = np.float32(0)
 _NO_MEMORY: Final = np.zeros(1, np.uint32)
-_FLAG_OFFSET, _FLAG_MASK, _FLAG_STATES, _FLAG_SHIFTS = 8, 16, 32, 64
+FLAG_OFFSET, FLAG_MASK, FLAG_STATES, FLAG_SHIFTS = 8, 16, 32, 64
 _LARGEST: Final = np.finfo(np.float32).max
 
 
@@ -187,9 +187,9 @@ def write_levels(coder: LevelCoder, levels: I32, nonzero: Bools | None, size: in
         count = min(BLOCK, size - start) if mask is None else int(np.count_nonzero(mask))
         blocks.append(_write_block(coder, models, levels[done : done + count], mask))
         done += count
-    flags = _CODED_COUNTS.index(coder.states)
-    flags |= _FLAG_OFFSET * bool(coder.offset != 0) | _FLAG_MASK * (nonzero is not None)
-    flags |= _FLAG_STATES * (coder.models[0].kind == STATES) | _FLAG_SHIFTS * bool(coder.shifts.any())
+    flags = CODED_COUNTS.index(coder.states)
+    flags |= FLAG_OFFSET * bool(coder.offset != 0) | FLAG_MASK * (nonzero is not None)
+    flags |= FLAG_STATES * (coder.models[0].kind == STATES) | FLAG_SHIFTS * bool(coder.shifts.any())
     out = varint(size) + bytes([flags]) + np.array(coder.step, "<f4").tobytes()
     out += np.array(coder.offset, "<f4").tobytes() if coder.offset != 0 else b""
     out += coder.shifts.tobytes() if coder.shifts.any() else b""
@@ -221,13 +221,13 @@ def read_levels(data: U8, size: int | None, threads: int = 0) -> F32:
     if size is None:  # each block has its length in the header
         size = min(written, BLOCK * data.size)
     flags = reader.byte()
-    states = _CODED_COUNTS[min(flags & 7, len(_CODED_COUNTS) - 1)]
+    states = CODED_COUNTS[min(flags & 7, len(CODED_COUNTS) - 1)]
     step = reader.float32()
-    offset = reader.float32() if flags & _FLAG_OFFSET else np.float32(0)
-    shifts = reader.take(5).view(np.int8) if flags & _FLAG_SHIFTS else np.zeros(5, np.int8)
+    offset = reader.float32() if flags & FLAG_OFFSET else np.float32(0)
+    shifts = reader.take(5).view(np.int8) if flags & FLAG_SHIFTS else np.zeros(5, np.int8)
     limit = max(1, min(reader.varint(), MAX_LIMIT))
     decay = min(reader.byte(), 15)
-    by_state = bool(flags & _FLAG_STATES)  # never with classes
+    by_state = bool(flags & FLAG_STATES)  # never with classes
     classes = max(1, min(reader.byte(), MAX_CLASSES)) if decay and not by_state else 1
     bounds = reader.take(classes - 1)
     models = []
@@ -242,7 +242,7 @@ def read_levels(data: U8, size: int | None, threads: int = 0) -> F32:
     for start, length in zip(range(0, size, BLOCK), lengths, strict=True):
         place = out[start : start + BLOCK]
         block = reader.take(min(length, data.size - reader.at))
-        _read_block(coder, categorical, block, place, bool(flags & _FLAG_MASK), threads)
+        _read_block(coder, categorical, block, place, bool(flags & FLAG_MASK), threads)
     return out
 
 

@@ -15,9 +15,10 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from memristore.compress.level_grid import write_grid
+from memristore.compress.level_grid import grid_coder, write_grid
 from memristore.compress.level_models import BLOCK
 from memristore.compress.level_stream import STATE_COUNTS, Reader, read_levels, varint, write_levels
+from memristore.compress.mixed_levels import read_mixed, write_mixed
 from memristore.compress.short_levels import read_short, write_short
 from memristore.compress.trellis_fit import STEPS, Source, fit_coder, mean_square, reach
 from memristore.config import check_number
@@ -32,18 +33,20 @@ U8 = npt.NDArray[np.uint8]
 #: Values of one number that damaged bytes can ask for where nothing else tells how many there are.
 _MOST_CONSTANT: Final = 1 << 26
 #: First byte of a tensor: how the rest is to be read.
-_CONSTANT, _FLOAT32, _FLOAT16, _TRELLIS, _SHORT = range(5)
+_CONSTANT, _FLOAT32, _FLOAT16, _TRELLIS, _SHORT, _MIXED = range(6)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RateDistortion(Compressor):
     """Quantise and entropy-code every analog stream to a wanted ratio of signal to distortion.
 
-    ``w`` becomes ``w/coded``: bits of variable length in blocks of 65,536 values that are decoded by themselves, so
-    that a bit error costs at most a block, or the tensor if it is in the header. Exact zeros stay exact zeros. Where
-    that is shorter, tensors are stored in other ways: as float16 or float32 words; up to 1,024 values as uniform levels
-    without a code, which takes the smallest header; and if all values are multiples of a step (weights trained as
-    quantised ones) as the entropy-coded multiples, which come back exactly.
+    ``w`` becomes ``w/coded``. Exact zeros stay exact zeros. Levels are coded in one of two ways, whichever takes fewer
+    bits. With tables: in blocks of 65,536 values that are decoded by themselves, so that a bit error costs at most a
+    block, or the tensor if it is in the header. Adaptively: each bit of a level with a probability mixed from counts in
+    several contexts (kernel, row, column, neighbours), in parts of about 262,144 values, which a bit error costs.
+    Where that is shorter, tensors are stored in other ways: as float16 or float32 words; up to 1,024 values as uniform
+    levels without a code, which takes the smallest header; and if all values are multiples of a step (weights trained
+    as quantised ones) as the entropy-coded multiples, which come back exactly.
 
     Parameters
     ----------
@@ -76,11 +79,12 @@ class RateDistortion(Compressor):
         {},
         {"sdr": 6.0, "states": 4},
         {"sdr": (("*.bias", 40.0), ("*", 30.0)), "states": 32},
-        {"step": 0.05},
+        {"step": 0.05, "adaptive": False},
     )
     sdr: float | tuple[tuple[str, float], ...] | None = 20.0
     step: float | None = None
     states: int = 8
+    adaptive: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.sdr, (tuple, list)):
@@ -96,6 +100,8 @@ class RateDistortion(Compressor):
             raise SpecError("rate-distortion: give sdr, in dB, or step")
         if self.step is not None:
             check_number("rate-distortion", "step", self.step, 1e-30, 1e30)
+        if not isinstance(self.adaptive, bool):
+            raise SpecError(f"rate-distortion: adaptive must be true or false, not {self.adaptive!r}")
         if isinstance(self.states, bool) or self.states not in STATE_COUNTS:
             raise SpecError(f"rate-distortion: states must be one of {STATE_COUNTS}, not {self.states!r}")
 
@@ -107,7 +113,8 @@ class RateDistortion(Compressor):
             if not isinstance(stream, AnalogStream) or (wanted is None and self.step is None):
                 out.append(stream)
                 continue
-            data = np.frombuffer(self._encode(stream.values, wanted, context.threads), np.uint8)
+            coded = self._encode(stream.values, wanted, context.shapes.get(stream.name, ()), context.threads)
+            data = np.frombuffer(coded, np.uint8)
             out.append(BitStream(f"{stream.name}{SEPARATOR}coded", data, 8 * data.size, "index"))
         return Payload(out)
 
@@ -129,7 +136,7 @@ class RateDistortion(Compressor):
             return next((float(sdr) for pattern, sdr in self.sdr if fnmatch.fnmatchcase(name, pattern)), None)
         return self.sdr
 
-    def _encode(self, values: F32, wanted: float | None, threads: int) -> bytes:
+    def _encode(self, values: F32, wanted: float | None, shape: tuple[int, ...], threads: int) -> bytes:
         if values.size == 0:
             return b""
         if (values == values[0]).all():
@@ -147,13 +154,22 @@ class RateDistortion(Compressor):
         short = write_short(values, worst)
         if short is not None:
             choices.append(bytes([_SHORT]) + short)
-        for coded in (write_grid(values, threads), self._code(values, power, wanted, threads)):
-            if coded is not None:
-                choices.append(bytes([_TRELLIS]) + coded)
+        choices += self._on_grid(values, shape, threads)
+        choices += self._code(values, power, wanted, shape, threads)
         return min(choices, key=len)
 
-    def _code(self, values: F32, power: float, wanted: float | None, threads: int) -> bytes | None:
-        """Code by the trellis; None where float arithmetic cannot."""
+    def _on_grid(self, values: F32, shape: tuple[int, ...], threads: int) -> list[bytes]:
+        """Code multiples of a step, if that is what the values are."""
+        found = grid_coder(values)
+        if found is None:
+            return []
+        mixed = write_mixed(*found, None, shape, values.size) if self.adaptive else None
+        return _with_mode(_TRELLIS, write_grid(values, threads)) + _with_mode(_MIXED, mixed)
+
+    def _code(
+        self, values: F32, power: float, wanted: float | None, shape: tuple[int, ...], threads: int
+    ) -> list[bytes]:
+        """Code by the trellis; nothing where float arithmetic cannot."""
         nonzero = values != 0
         dense = bool(nonzero.all())
         mean = np.float32(values.mean(dtype=np.float64))
@@ -164,16 +180,22 @@ class RateDistortion(Compressor):
         target = None if wanted is None else power * 10 ** (-wanted / 10) * values.size / x.size
         step = self.step if self.step is not None else (float(target or 0) / 0.27) ** 0.5
         if not STEPS[0] < step < STEPS[1] or float(np.abs(x).max()) / step > 2.0**20:
-            return None
+            return []
         source = Source(np.ascontiguousarray(x), pieces, threads)
         coder = fit_coder(source, target, step, self.states, offset)
         if not STEPS[0] < coder.step < STEPS[1]:
-            return None
+            return []
         kept = values if dense else x
         found = reach(source, kept, coder, power * values.size / x.size, wanted)
         if found is None:
-            return None
-        return write_levels(found[0], found[1], None if dense else nonzero, values.size)
+            return []
+        mask = None if dense else nonzero
+        mixed = write_mixed(*found, mask, shape, values.size) if self.adaptive else None
+        return _with_mode(_TRELLIS, write_levels(*found, mask, values.size)) + _with_mode(_MIXED, mixed)
+
+
+def _with_mode(mode: int, coded: bytes | None) -> list[bytes]:
+    return [] if coded is None else [bytes([mode]) + coded]
 
 
 def _pieces(nonzero: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
@@ -196,6 +218,8 @@ def _decode(data: U8, size: int | None, threads: int) -> F32:
         values = np.full(min(written, _MOST_CONSTANT) if size is None else size, value, np.float32)
     elif mode == _SHORT:
         values = read_short(rest, size)
+    elif mode == _MIXED:
+        values = read_mixed(rest, size, threads)
     else:
         values = read_levels(rest, size, threads)
     return values if size is None else fit(values, size)

@@ -22,8 +22,17 @@ Rules = float | Sequence[tuple[str, float]]
 _HALVINGS: Final = 40
 #: Values that a step is chosen by.
 _SAMPLE: Final = 65536
-#: Levels that the slope of bits against magnitude is taken from: zero and its neighbours.
-_NEAR: Final = 1
+#: Values that the share of levels in a row, a column or at a tap is drawn to the mean by.
+_SHRINK: Final = 4.0
+#: With a goal: share of the run in which to get there; what being off course by a factor of e adds to the logarithm of
+#: the price, at once and over a whole run; the most that this may be.
+_COURSE: Final = 0.85
+_QUICK: Final = 30.0
+_SLOW: Final = 40.0
+_REACH: Final = 6.0
+#: What checkpoints hold, and where it is found.
+_SETTINGS: Final = {"price": "price", "threshold": "threshold", "refresh": "every", "goal": "goal", "passes": "calls"}
+_STATE: Final = {"calls": "_calls", "factor": "_factor", "sum": "_sum", "first": "_first"}
 
 
 class GridQuantizer:
@@ -47,6 +56,11 @@ class GridQuantizer:
         Share of a step beyond which a magnitude is rounded up, in [0.5, 1].
     refresh : int
         Steps between two looks at the histograms.
+    goal : float, optional
+        Bits that all levels are to take in the end. The price is then where to start: it rises while there are more
+        bits than on a straight course from the first look to the goal, and falls while there are fewer.
+    calls : int, optional
+        Forward passes of the whole run, which a goal needs; the course takes the first 85 % of them.
 
     Raises
     ------
@@ -62,12 +76,19 @@ class GridQuantizer:
     """
 
     def __init__(
-        self, model: nn.Module, sdr: Rules = 8.0, *, price: float = 5e-6, threshold: float = 0.6, refresh: int = 20
-    ) -> None:
+        self, model: nn.Module, sdr: Rules = 8.0, *, price: float = 5e-6, threshold: float = 0.6, refresh: int = 20,
+        goal: float | None = None, calls: int | None = None,
+    ) -> None:  # fmt: skip
         check_number("quantized", "price", price, 0, 1e3)
         check_number("quantized", "threshold", threshold, 0.5, 1)
         check_number("quantized", "refresh", refresh, 1, 10**9, integer=True)
-        self.price, self.threshold, self.every = price, threshold, refresh
+        if (goal is None) != (calls is None):
+            raise SpecError("quantized: a goal needs the forward passes in which to get there; give goal and calls")
+        if goal is not None and calls is not None:
+            check_number("quantized", "goal", goal, 0, 1e15, open_low=True)
+            check_number("quantized", "calls", calls, 1, 10**12, integer=True)
+            check_number("quantized", "price (with a goal)", price, 0, 1e3, open_low=True)
+        self.price, self.threshold, self.every, self.goal, self.calls = price, threshold, refresh, goal, calls
         self.steps: dict[str, float] = {}
         for name, weight in model.named_parameters():
             ratio = _ratio(sdr, name)
@@ -81,8 +102,9 @@ class GridQuantizer:
                 self.steps[name] = step
         if not self.steps:
             raise SpecError("quantized: no tensor of two dimensions or more to quantise")
-        self._slopes: dict[str, float] = {}
+        self._slopes: dict[str, torch.Tensor] = {}
         self._calls = 0
+        self._factor, self._sum, self._first = 1.0, 0.0, 0.0
 
     def _step(self, weight: torch.Tensor, ratio: float) -> float:
         power = float(weight.var(correction=0))
@@ -114,15 +136,25 @@ class GridQuantizer:
             out[name] = weight + (strength * error if strength != 1.0 else error)
         return out
 
+    @torch.no_grad()
     def _look(self, model: nn.Module) -> None:
+        """Take slopes from the levels, and set the price by their bits."""
         weights = dict(model.named_parameters())
-        self._slopes = {name: self._slope(weights[name].detach(), step) for name, step in self.steps.items()}
+        bits = 0.0
+        for name, step in self.steps.items():
+            self._slopes[name], taken = _rate(self.levels(weights[name], step))
+            bits += taken
+        if self.goal is not None and self.calls is not None:
+            self._steer(bits, self._calls / self.calls)
 
-    def _slope(self, weight: torch.Tensor, step: float) -> float:
-        """Bits from level 0 to level 1, its sign included."""
-        near = (self.levels(weight, step).abs() <= _NEAR).sum()
-        zero = (self.levels(weight, step) == 0).sum()
-        return max(1.0 + math.log2((float(zero) + 1) / (float(near - zero) + 1)), 0.0)
+    def _steer(self, bits: float, done: float) -> None:
+        """Set the price by how far the bits are from their course, now and so far."""
+        self._first = self._first or bits
+        goal = self.goal or bits
+        course = self._first + (goal - self._first) * min(done / _COURSE, 1.0)
+        off = math.log(max(bits, 1.0) / course)
+        self._sum = min(max(self._sum + _SLOW * off * self.every / (self.calls or 1), -_REACH), _REACH)
+        self._factor = math.exp(min(max(_QUICK * off + self._sum, -_REACH), _REACH))
 
     def penalty(self, model: nn.Module) -> torch.Tensor:
         """Price of all bits, nats; only its gradient matters, so that bits are counted from level 0."""
@@ -130,19 +162,16 @@ class GridQuantizer:
             self._look(model)
         weights = dict(model.named_parameters())
         rates = [
-            weights[name].abs().sum(dtype=torch.float32) * (slope / self.steps[name])
+            (weights[name].abs() * slope).sum(dtype=torch.float32) / self.steps[name]
             for name, slope in self._slopes.items()
         ]
-        return self.price * torch.stack(rates).sum()
+        return self.price * self._factor * torch.stack(rates).sum()
 
+    @torch.no_grad()
     def bits(self, model: nn.Module) -> float:
-        """Entropy of all levels, bits: about what coding them takes."""
-        weights, total = dict(model.named_parameters()), 0.0
-        for name, step in self.steps.items():
-            _, counts = torch.unique(self.levels(weights[name].detach(), step), return_counts=True)
-            share = counts.cpu().double() / float(counts.sum())
-            total -= float(counts.sum() * (share * share.log2()).sum())
-        return total
+        """Bits of all levels: some percent more than coding them takes, which knows more of their neighbours."""
+        weights = dict(model.named_parameters())
+        return sum(_rate(self.levels(weights[name], step))[1] for name, step in self.steps.items())
 
     @torch.no_grad()
     def settle(self, model: nn.Module) -> None:
@@ -153,20 +182,22 @@ class GridQuantizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Steps and what is known of the histograms, for checkpoints."""
-        settings = {"price": self.price, "threshold": self.threshold, "refresh": self.every}
-        return settings | {"steps": dict(self.steps), "slopes": dict(self._slopes), "calls": self._calls}
+        settings = {name: getattr(self, attribute) for name, attribute in _SETTINGS.items()}
+        state = {name: getattr(self, attribute) for name, attribute in _STATE.items()}
+        return settings | state | {"steps": dict(self.steps), "slopes": dict(self._slopes)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`; `SpecError` if it belongs to another grid or price."""
         mine = self.state_dict()
-        other = [name for name in ("price", "threshold", "refresh", "steps") if mine[name] != state.get(name)]
+        other = [name for name in (*_SETTINGS, "steps") if mine[name] != state.get(name)]
         if other:
             raise SpecError(
                 f"quantized: the checkpoint belongs to a run with another {', '.join(other)}; use the same sdr, price, "
                 f"threshold and network, or another file"
             )
         self._slopes = dict(state["slopes"])
-        self._calls = int(state["calls"])
+        for name, attribute in _STATE.items():
+            setattr(self, attribute, state[name])
 
 
 def quantized_finetune(
@@ -176,6 +207,8 @@ def quantized_finetune(
     sdr: Rules = 8.0,
     price: float = 5e-6,
     threshold: float = 0.6,
+    goal: float | None = None,
+    calls: int | None = None,
     **options: Any,
 ) -> Trained:
     """Fine-tune a network with its weights on a grid and their bits in the loss.
@@ -190,8 +223,9 @@ def quantized_finetune(
         Left untouched; a copy is trained.
     loader : iterable or callable
         As for :func:`robust_finetune`.
-    sdr, price, threshold
-        See :class:`GridQuantizer`: coarser steps (fewer dB) and a higher price take fewer bits.
+    sdr, price, threshold, goal, calls
+        See :class:`GridQuantizer`: coarser steps (fewer dB) and a higher price take fewer bits; a goal steers the
+        price.
     **options
         As for :func:`robust_finetune`: epochs, optimizer, scheduler, teacher, checkpoints and so on.
 
@@ -211,11 +245,38 @@ def quantized_finetune(
     >>> bool((back["weight"] == tuned.model.weight).all())
     True
     """
-    quantizer = GridQuantizer(model, sdr, price=price, threshold=threshold)
+    quantizer = GridQuantizer(model, sdr, price=price, threshold=threshold, goal=goal, calls=calls)
     options.setdefault("noise_schedule", "constant")
     trained = robust_finetune(model, StorageSpec(), loader, noise=quantizer, **options)
     quantizer.settle(trained.model)
     return trained
+
+
+def _rate(levels: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Bits from level 0 to level 1 at each place, and of all levels.
+
+    How probable a level is that is not zero, follows from how many there are in its row (output channel), its column
+    (input channel) and at its tap: their logits add up, as contexts do that the levels are coded in.
+    """
+    size = levels.numel()
+    cube = levels.reshape(levels.shape[0], levels.shape[1], -1)
+    nonzero = (cube != 0).float()
+    kept = float(nonzero.sum())
+    mean = (kept + 0.5) / (size + 1)
+    base = math.log(mean / (1 - mean))
+    logit = torch.full((1, 1, 1), -2 * base, device=levels.device)
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        share = (nonzero.sum(others, keepdim=True) + _SHRINK * mean) / (size / cube.shape[axis] + _SHRINK)
+        logit = logit + torch.log(share / (1 - share))
+    bits = torch.nn.functional.binary_cross_entropy_with_logits(logit.expand_as(cube), nonzero, reduction="sum")
+    _, counts = torch.unique(cube[cube != 0], return_counts=True)
+    part = counts.cpu().double() / max(kept, 1.0)
+    ones = (float((cube.abs() == 1).sum()) + 1) / (kept + 1)
+    slope = (1 - math.log2(ones) - logit / math.log(2)).clamp(min=0)
+    kinds = (slope.shape[0], slope.shape[1], *levels.shape[2:])
+    total = float(bits) / math.log(2) - float((counts.cpu() * part.log2()).sum())
+    return slope.to(levels.dtype).reshape(kinds), total
 
 
 def _sample(flat: torch.Tensor) -> torch.Tensor:
