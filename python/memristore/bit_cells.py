@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from memristore.codes import BitCode
 from memristore.mapping import LevelDesign
-from memristore.sizing import BitFormat
+from memristore.sizing import BitFormat, Group
 from memristore.streams import BitStream
 
 I32 = npt.NDArray[np.int32]
@@ -71,27 +71,39 @@ class BitReport:
 
 @dataclass(frozen=True, eq=False)
 class Area:
-    """Superblocks of one kind, one behind the other.
+    """A group of superblocks and what is in it.
 
     Parameters
     ----------
-    code : BitCode
+    group : Group
+    design : LevelDesign
+        Targets of its levels.
     rows : ndarray of uint8, shape (words, bytes)
-        Coded words, data then check; `together` neighbouring ones make a superblock.
-    together : int
-        Words of a superblock.
+        Coded words, data then check; as many neighbouring ones as a cell has bits make a superblock.
     first_byte, first_cell : int
         Where the area begins, among the data and among the cells.
-    cells : int
-        Cells of one superblock, without copies.
     """
 
-    code: BitCode
+    group: Group
+    design: LevelDesign
     rows: U8
-    together: int
     first_byte: int
     first_cell: int
-    cells: int
+
+    @property
+    def code(self) -> BitCode:
+        """Code of the words."""
+        return self.group.code
+
+    @property
+    def together(self) -> int:
+        """Words of a superblock."""
+        return self.group.format.levels.bits
+
+    @property
+    def cells(self) -> int:
+        """Cells of one superblock, without copies."""
+        return self.group.cells // self.group.count
 
     @property
     def data_bytes(self) -> int:
@@ -101,7 +113,7 @@ class Area:
     @property
     def superblocks(self) -> int:
         """Superblocks of the area."""
-        return int(self.rows.shape[0]) // self.together
+        return self.group.count
 
     @property
     def end_byte(self) -> int:
@@ -116,11 +128,12 @@ class BitCells:
     ----------
     regions : dict
         Where each stream lies.
-    full, tail : ndarray of uint8, shape (words, bytes)
-        Coded words: whole superblocks, and the last, shortened one (no rows where nothing is left over).
+    words : sequence of ndarray of uint8, shape (words, bytes)
+        Coded words, by the groups of the format's layout.
     format : BitFormat
-    design : LevelDesign
-        Targets of the levels, on the device, for the write and the retention time of the recipe.
+    design : callable
+        ``design(format)`` returns the targets of a format's levels, on the device, for the write and the retention time
+        of the recipe.
     first_cell : int
         Address of the first cell.
 
@@ -133,27 +146,23 @@ class BitCells:
     def __init__(
         self,
         regions: dict[str, Region],
-        full: U8,
-        tail: U8,
+        words: Sequence[U8],
         format: BitFormat,
-        design: LevelDesign,
+        design: Callable[[BitFormat], LevelDesign],
         first_cell: int = FIRST_CELL,
     ) -> None:
         self.regions = regions
         self.first_cell = first_cell
         self.format = format
-        self.design = design
-        together, levels = format.levels.bits, format.levels
         self.areas: list[Area] = []
         byte = cell = 0
-        for rows in (full, tail):
-            code = format.code
-            if rows is tail and len(tail):
-                check = -(-code.check_bits // 8)
-                code = code.with_data_bits(8 * (tail.shape[1] - check))
-            cells = (code.block_data_bits + code.check_bits) * levels.cells
-            self.areas.append(Area(code, rows, together, byte, cell, cells))
-            byte, cell = self.areas[-1].end_byte, cell + len(rows) // together * cells
+        groups = format.layout(8 * sum(region.bytes for region in regions.values()))
+        for rows, group in zip(words, groups, strict=True):
+            wide = group.code.block_data_bits // 8 + -(-group.code.check_bits // 8)
+            if rows.dtype != np.uint8 or rows.shape != (group.words, wide):
+                raise ValueError("the coded words do not have the number or the length that the code gives them")
+            self.areas.append(Area(group, design(group.format), rows, byte, cell))
+            byte, cell = self.areas[-1].end_byte, cell + group.cells
         self._cells = cell
 
     @classmethod
@@ -161,7 +170,7 @@ class BitCells:
         cls,
         streams: Iterable[BitStream],
         format: BitFormat,
-        design: LevelDesign,
+        design: Callable[[BitFormat], LevelDesign],
         first_cell: int = FIRST_CELL,
         threads: int = 0,
     ) -> BitCells:
@@ -173,19 +182,17 @@ class BitCells:
             regions[stream.name] = Region(stream.name, size, stream.length, stream.kind)
             parts.append(stream.data)
             size += stream.data.size
-        together, code = format.levels.bits, format.code
-        most = code.block_data_bits // 8
-        whole = size // (together * most) * together * most
-        each = format.superblock(8 * (size - whole))[1] if size > whole else 0
-        data = np.zeros(whole + together * each, dtype=np.uint8)
+        groups = format.layout(8 * size)
+        counts = [group.words * (group.code.block_data_bits // 8) for group in groups]
+        data = np.zeros(sum(counts), dtype=np.uint8)
         if parts:
             np.concatenate(parts, out=data[:size])
-        full = _encode(code, data[:whole].reshape(-1, most), threads)
-        if each:
-            tail = _encode(code.with_data_bits(8 * each), data[whole:].reshape(together, each), threads)
-        else:
-            tail = np.zeros((0, 0), dtype=np.uint8)
-        return cls(regions, full, tail, format, design, first_cell)
+        words, start = [], 0
+        for group, count in zip(groups, counts, strict=True):
+            some = data[start : start + count].reshape(group.words, -1)
+            words.append(_encode(group.code, some, threads))
+            start += count
+        return cls(regions, words, format, design, first_cell)
 
     @property
     def payload_bytes(self) -> int:
@@ -195,16 +202,24 @@ class BitCells:
     @property
     def data_bytes(self) -> int:
         """Data bytes of all words, padding included."""
-        return self.areas[-1].end_byte if len(self.areas[-1].rows) else self.areas[0].end_byte
+        return self.areas[-1].end_byte if self.areas else 0
 
     @property
     def cells(self) -> int:
         """All cells: data, padding and check bits, all copies."""
         return self._cells * self.format.copies
 
+    def cells_below(self, byte: int) -> float:
+        """Cells of the data bytes before this one, check bits aside; all copies."""
+        total = 0.0
+        for area in self.areas:
+            inside = min(max(byte - area.first_byte, 0), area.end_byte - area.first_byte)
+            total += 8 * inside * area.group.format.cells_per_coded_bit
+        return total
+
     def data(self) -> U8:
         """All data bytes, as they were before they were stored."""
-        return np.concatenate([a.rows[:, : a.data_bytes].reshape(-1) for a in self.areas if len(a.rows)] or [_NONE])
+        return np.concatenate([a.rows[:, : a.data_bytes].reshape(-1) for a in self.areas] or [_NONE])
 
     def read(
         self,
@@ -257,7 +272,7 @@ class BitCells:
         threads: int,
     ) -> tuple[U8, BitReport]:
         rows = area.rows[low * area.together : high * area.together]
-        read, errors = self.design.store(
+        read, errors = area.design.store(
             rows,
             area.code.block_data_bits + area.code.check_bits,
             key=key,
@@ -283,7 +298,7 @@ class BitCells:
     def _superblocks(self, start: int, stop: int) -> Iterator[tuple[Area, int, int]]:
         """Ranges of superblocks that hold the bytes [start, stop)."""
         for area in self.areas:
-            if not len(area.rows) or stop <= area.first_byte or start >= area.end_byte:
+            if stop <= area.first_byte or start >= area.end_byte:
                 continue
             each = area.together * area.data_bytes
             low = max(0, start - area.first_byte) // each
@@ -312,6 +327,4 @@ _NONE: Final = np.zeros(0, dtype=np.uint8)
 
 
 def _encode(code: BitCode, data: U8, threads: int) -> U8:
-    if not len(data):
-        return np.zeros((0, data.shape[1] + -(-code.check_bits // 8)), dtype=np.uint8)
     return np.concatenate([data, code.encode(data, threads)], axis=1)

@@ -1,11 +1,11 @@
 """One file for a stored model: safetensors, with a versioned JSON header and a checksum of all.
 
-Layout (version 2). The metadata entry ``memristore`` is a JSON document: ``schema`` "memristore.cells", ``version``,
+Layout (version 3). The metadata entry ``memristore`` is a JSON document: ``schema`` "memristore.cells", ``version``,
 ``library`` (release that wrote it), ``sha256`` (of the rest of the header and of all arrays, by name), ``spec``,
 ``seed``, ``entries`` (the tensors), ``streams`` (address, size, code, pulses and failures of each analog stream),
 ``references``, ``bits`` and ``in_place`` (regions of the bit streams, levels and code). Arrays: ``references/0``,
-``bits/full``, ``bits/tail``, ``in_place/full``, ``in_place/tail`` (uint8: coded words, one to a row), and for stream
-number i and plane p ``states/i/p`` (float32, or uint16 on the grid of `memristore.devices.grid.state_grid`) and,
+``bits/i`` and ``in_place/i`` (uint8: coded words of the format's group number i, one to a row), and for stream number i
+and plane p ``states/i/p`` (float32, or uint16 on the grid of `memristore.devices.grid.state_grid`) and,
 where kept, ``targets/i/p``, ``pulses/i/p``, ``failed/i/p``.
 """
 
@@ -35,9 +35,8 @@ from memristore.stored import StoredModel, StreamCells
 from memristore.torch_io import Entry
 
 SCHEMA: Final = "memristore.cells"
-VERSION: Final = 2
+VERSION: Final = 3
 _KEY: Final = "memristore"
-_AREAS: Final = ("full", "tail")
 _BITS: Final = {"bits": FIRST_CELL, "in_place": FIRST_IN_PLACE}
 _STATES: Final = {2: np.uint16, 4: np.float32}
 _TRACE: Final = {"targets": np.float32, "pulses": np.uint16, "failed": np.uint8}
@@ -55,8 +54,8 @@ def save(model: StoredModel, path: str | os.PathLike[str]) -> None:
     """
     arrays: Arrays = {}
     for what in _BITS:
-        for name, area in zip(_AREAS, getattr(model, what).areas, strict=True):
-            arrays[f"{what}/{name}"] = area.rows
+        for i, area in enumerate(getattr(model, what).areas):
+            arrays[f"{what}/{i}"] = area.rows
     for p, state in enumerate(model.references.states):
         arrays[f"references/{p}"] = state
     for i, stream in enumerate(model.streams.values()):
@@ -193,13 +192,9 @@ def _rebuild(header: dict[str, Any], arrays: Arrays) -> StoredModel:
 def _bits(header: dict[str, Any], arrays: Arrays, what: str, spec: StorageSpec) -> BitCells:
     regions = {region["name"]: Region(**region) for region in header["regions"]}
     found = BitFormat.from_dict(header["format"])
-    full, tail = (arrays[f"{what}/{name}"] for name in _AREAS)
-    check, together = -(-found.code.check_bits // 8), found.levels.bits
-    if full.ndim != 2 or full.dtype != np.uint8 or full.shape[1] != found.code.block_data_bits // 8 + check:
-        raise ValueError("the coded words do not have the length of the code")
-    if tail.ndim != 2 or tail.dtype != np.uint8 or len(full) % together or len(tail) not in (0, together):
-        raise ValueError("the number of coded words is wrong")
-    bits = BitCells(regions, full, tail, found, spec.level_design(found), _BITS[what])
+    layout = found.layout(8 * sum(region.bytes for region in regions.values()))
+    words = [arrays[f"{what}/{i}"] for i in range(len(layout))]
+    bits = BitCells(regions, words, found, spec.level_design, _BITS[what])
     if any(region.byte + region.bytes > bits.data_bytes or region.byte < 0 for region in regions.values()):
         raise ValueError("a bit stream lies beyond the coded words")
     return bits

@@ -127,24 +127,23 @@ def _extrapolation(found: BitFormat, samples: int | None) -> str:
 def _bit_rows(model: StoredModel, bits: BitCells, words: str, names: dict[str, str]) -> list[Row]:
     """Rows of a bit area. Cells are shared out by bits; rounding goes along the area, so that rows add up to it."""
     found = bits.format
-    each = found.cells_per_coded_bit
     rows, used, cells = [], 0, 0
 
     def take(count: int) -> int:
         nonlocal used, cells
         used += count
-        taken = round(used * each) - cells
+        taken = round(bits.cells_below(used)) - cells
         cells += taken
         return taken
 
     for region in bits.regions.values():
         tensor = names.get(base_of(region.name), "(array)")
         part = region.name.removeprefix(base_of(region.name)).lstrip(SEPARATOR).replace(PLANES, " planes")
-        rows.append(Row(tensor, part or "bits", region.kind, region.length, take(8 * region.bytes)))
+        rows.append(Row(tensor, part or "bits", region.kind, region.length, take(region.bytes)))
     if not bits.data_bytes:
         return rows
-    spare = 8 * (bits.data_bytes - bits.payload_bytes)
-    rows.append(Row("(array)", words, "padding", spare, take(spare)))
+    spare = bits.data_bytes - bits.payload_bytes
+    rows.append(Row("(array)", words, "padding", 8 * spare, take(spare)))
     parity = sum(len(area.rows) * area.code.check_bits for area in bits.areas)
     verdict = "met" if found.met else f"NOT met (target {found.target:g})"
     note = (

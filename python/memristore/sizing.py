@@ -46,6 +46,9 @@ class BitFormat:
         Probability that a block then comes back wrong, as the code predicts it.
     target : float
         What was asked for.
+    tail : BitFormat, optional
+        Levels and code of smaller blocks for what is left over after the last whole superblock, where that takes fewer
+        cells than a shortened superblock of `code`. As many copies.
     """
 
     code: BitCode
@@ -54,11 +57,12 @@ class BitFormat:
     channel: BitChannel
     block_error: float
     target: float = BLOCK_ERROR
+    tail: BitFormat | None = None
 
     @property
     def met(self) -> bool:
         """Whether the target is reached."""
-        return self.block_error <= self.target
+        return self.block_error <= self.target and (self.tail is None or self.tail.met)
 
     @property
     def cells_per_coded_bit(self) -> float:
@@ -75,30 +79,43 @@ class BitFormat:
         """Data bits in one cell."""
         return 1.0 / self.cells_per_bit
 
-    def superblock(self, data_bits: int) -> tuple[int, int, int]:
-        """Code words, data bytes of each, and cells of one superblock that holds at most `data_bits` bits.
+    def layout(self, data_bits: int) -> tuple[Group, ...]:
+        """Superblocks that hold so many bits.
 
-        A superblock interleaves as many words as a group of cells has bits. The last one of an area is shortened.
+        A superblock interleaves as many words as a group of cells has bits. The last one is shortened; what is left
+        over after the whole ones is in superblocks of `tail`, if that takes fewer cells.
         """
-        words = self.levels.bits
-        most = self.code.block_data_bits // 8
-        each = min(most, -(-data_bits // (8 * words)))
-        coded = 8 * each + self.code.check_bits
-        return words, each, coded * self.levels.cells * self.copies
+        size = -(-data_bits // 8)
+        whole, rest = divmod(size, self._superblock_bytes)
+        groups = (Group(self, self.code, whole),) if whole else ()
+        if not rest:
+            return groups
+        choices = [self._shortened(rest)]
+        if self.tail is not None:
+            more, left = divmod(rest, self.tail._superblock_bytes)
+            some = (Group(self.tail, self.tail.code, more),) if more else ()
+            choices.append(some + self.tail._shortened(left))
+        return groups + min(choices, key=lambda choice: sum(group.cells for group in choice))
+
+    @property
+    def _superblock_bytes(self) -> int:
+        return self.levels.bits * (self.code.block_data_bits // 8)
+
+    def _shortened(self, size: int) -> tuple[Group, ...]:
+        """One superblock with words just long enough for so many bytes."""
+        if size == 0:
+            return ()
+        return (Group(self, self.code.with_data_bits(8 * -(-size // self.levels.bits)), 1),)
 
     def cells(self, data_bits: int) -> int:
-        """Cells that hold so many data bits: whole code words, the last ones shortened."""
-        if data_bits <= 0:
-            return 0
-        whole = self.code.block_data_bits * self.levels.bits
-        full, rest = divmod(data_bits, whole)
-        _, _, cells = self.superblock(whole)
-        return full * cells + (self.superblock(rest)[2] if rest else 0)
+        """Cells that hold so many data bits: whole code words, the last ones shortened; all copies."""
+        return self.copies * sum(group.cells for group in self.layout(data_bits)) if data_bits > 0 else 0
 
     def describe(self) -> str:
         """Levels and code in words."""
         copies = f" x {self.copies} cells" if self.copies > 1 else ""
-        return f"{self.levels.count}-level cells{copies}, {describe_code(self.code)}"
+        tail = f", the rest in {self.tail.describe()}" if self.tail is not None else ""
+        return f"{self.levels.count}-level cells{copies}, {describe_code(self.code)}{tail}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dict."""
@@ -109,6 +126,7 @@ class BitFormat:
             "channel": dataclasses.asdict(self.channel),
             "block_error": self.block_error,
             "target": self.target,
+            "tail": None if self.tail is None else self.tail.to_dict(),
         }
 
     @classmethod
@@ -121,7 +139,37 @@ class BitFormat:
             channel=BitChannel(**data["channel"]),
             block_error=float(data["block_error"]),
             target=float(data["target"]),
+            tail=cls.from_dict(data["tail"]) if data.get("tail") is not None else None,
         )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Superblocks of one size, one behind the other.
+
+    Parameters
+    ----------
+    format : BitFormat
+        Whose levels they are on.
+    code : BitCode
+        With the data bits of a word settled.
+    count : int
+        Superblocks.
+    """
+
+    format: BitFormat
+    code: BitCode
+    count: int
+
+    @property
+    def words(self) -> int:
+        """Code words of all superblocks."""
+        return self.count * self.format.levels.bits
+
+    @property
+    def cells(self) -> int:
+        """Cells of all superblocks, without copies."""
+        return self.count * (self.code.block_data_bits + self.code.check_bits) * self.format.levels.cells
 
 
 def describe_code(code: BitCode) -> str:
@@ -203,10 +251,24 @@ def _sized(
             placement = "information" if family.soft else "error"
             tried = [levels] if levels else [Levels(count=count, placement=placement) for count in counts]
             found.extend(_formats(family, device, retention, error, target, tried, write))
-        best = min(found, key=lambda f: (_cost(f, payload_bits), f.block_error), default=None)
+        if payload_bits is not None:
+            found = _with_tails(found)
+        best = min(found, key=lambda f: (_cost(f, payload_bits), f.tail is not None, f.block_error), default=None)
         if best is not None:
             return best
     raise SpecError(f"{device.name}: no format of {code.name} holds bits at all after {format_time(retention)}")
+
+
+def _with_tails(found: list[BitFormat]) -> list[BitFormat]:
+    """All formats, and pairs of those that are densest for their block length."""
+    dense = sorted(found, key=lambda f: f.cells_per_bit, reverse=True)
+    best = {(f.code.block_data_bits, f.copies): f for f in dense}.values()
+    return found + [
+        dataclasses.replace(one, tail=tail)
+        for one in best
+        for tail in best
+        if tail.copies == one.copies and tail.code.block_data_bits < one.code.block_data_bits
+    ]
 
 
 def _cost(found: BitFormat, payload_bits: int | None) -> float:

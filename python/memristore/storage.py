@@ -227,7 +227,7 @@ def _pack(spec: StorageSpec, streams: list[BitStream], code: BitCode, first_cell
             f"{found.target:g}; the ledger says so",
             stacklevel=4,
         )
-    return BitCells.pack(streams, found, spec.level_design(found), first_cell, threads)
+    return BitCells.pack(streams, found, spec.level_design, first_cell, threads)
 
 
 def _directory(bits: list[BitStream], cells: dict[str, StreamCells]) -> BitStream:

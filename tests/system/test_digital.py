@@ -22,6 +22,7 @@ from memristore.evaluate.compare import compare
 from memristore.evaluate.schemes import BEST, Scheme, digital_schemes
 from memristore.evaluate.sdr import EXACT, Sdr
 from memristore.limits import capacity
+from memristore.mapping import LevelDesign
 from memristore.sizing import BitFormat, sized_for
 from memristore.storage import prepare
 from memristore.streams import BitStream
@@ -134,16 +135,46 @@ def test_bits_come_back_exactly(bits: BitCode, size: int) -> None:
     assert stored.ledger().total == stored.bits.cells + stored.references.cells
 
 
+def on_ideal_cells(found: BitFormat) -> LevelDesign:
+    return found.levels.design(ms.devices.get("ideal"), ms.OneShot(), 0.0, 1)
+
+
 def test_formats_are_counted_as_laid_out() -> None:
     for code in (ms.Bch(t=11), ms.Secded(), ms.Ldpc(design_rate=0.75, length="short")):
         for count in (2, 3, 4, 6, 8):
             found = BitFormat(code, ms.Levels(count=count), 1, BitChannel(0, 1), 0.0)
             for payload in (8, 800, 100_000):
                 stream = BitStream("s", np.zeros(payload // 8, np.uint8), payload, "exact")
-                design = found.levels.design(ms.devices.get("ideal"), ms.OneShot(), 0.0, 1)
-                assert BitCells.pack([stream], found, design).cells == found.cells(payload)
+                assert BitCells.pack([stream], found, on_ideal_cells).cells == found.cells(payload)
                 assert found.cells(payload) >= payload * found.cells_per_coded_bit
             assert found.cells(10_000_000) == pytest.approx(10_000_000 * found.cells_per_bit, rel=0.01)
+
+
+@pytest.mark.parametrize("payload", [100, 1_000, 5_000, 30_000, 70_000, 100_000, 130_000, 300_000])
+def test_what_is_left_over_goes_where_it_takes_the_fewest_cells(payload: int) -> None:
+    device = "pcm-ibm-90nm"
+    found = sized_for(ms.Densest(), device, "1 year", payload_bits=payload)
+    alone = sized_for(ms.Densest(), device, "1 year")
+    bch = sized_for(ms.Bch(), device, "1 year", payload_bits=payload)
+    assert found.cells(payload) <= min(alone.cells(payload), bch.cells(payload))
+    assert found.met
+    # Long blocks hold 2 bits in a cell; what they leave over costs at most a block of BCH codes with its check bits.
+    assert found.cells(payload) < payload / 2 + 7_000
+    state = {"w": torch.from_numpy(np.random.default_rng(payload).integers(0, 256, payload // 8, dtype=np.uint8))}
+    stored = ms.store(state, ms.StorageSpec(bits=ms.Densest(), retention="1 year"), seed=2)
+    assert torch.equal(stored.load(at="1 year")["w"], state["w"])
+    assert stored.bits.format == BitFormat.from_dict(stored.bits.format.to_dict())
+    assert stored.ledger().total == stored.bits.cells + stored.references.cells
+    assert all(row.cells >= 0 for row in stored.ledger().rows)
+
+
+def test_a_tail_pays_for_itself() -> None:
+    # 13 long blocks and a bit: a shortened superblock would carry the check bits of three whole ones.
+    found = sized_for(ms.Densest(), "pcm-ibm-90nm", "1 year", payload_bits=280_448)
+    assert found.tail is not None
+    whole = sized_for(ms.Ldpc(length="long"), "pcm-ibm-90nm", "1 year", payload_bits=280_448)
+    assert found.cells(280_448) < 0.97 * whole.cells(280_448)
+    assert "the rest in" in found.describe()
 
 
 def test_in_place_words_carry_no_other_code() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -11,13 +11,17 @@ from memristore.masks import fit, merge_parts, tensor_size
 from memristore.streams import BitStream, Payload, Stream
 from memristore.transform import SEPARATOR, Compressor, Context
 
+#: Most bytes of an element: that of complex128.
+_WIDEST: Final = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class Constant(Compressor):
     """Keep one element of every exact tensor whose elements all have the same bits; nothing is lost.
 
-    ``b`` becomes ``b/element``: one byte for the bytes of an element, then the element. Other streams pass, as do
-    tensors for which that is not shorter. For folded batch norm, whose statistics are all zeros and all ones.
+    ``b`` becomes ``b/element``: one byte for the number of bytes of an element and of those at its start that are zero,
+    then the others up to the last that is not zero. Other streams pass, as do tensors for which that is not shorter.
+    For folded batch norm, whose statistics are all zeros and all ones, and for counters of batches.
     """
 
     name: ClassVar[str] = "constant"
@@ -33,8 +37,9 @@ class Constant(Compressor):
         def join(base: str, parts: dict[str, Any]) -> Stream:
             data = parts["element"].data
             # The tensor's own dtype sets the width again when it is rebuilt: only damage makes them differ.
-            width = min(max(int(data[0]) if data.size else 1, 1), 16)
-            element = fit(data[1:], width)
+            head = int(data[0]) if data.size else 0
+            width = head % _WIDEST + 1
+            element = fit(np.concatenate([np.zeros(head // _WIDEST, np.uint8), data[1:]]), width)
             out = np.tile(element, tensor_size(context, base) or 0)
             return BitStream(base, out, 8 * out.size, parts["element"].kind)
 
@@ -47,7 +52,11 @@ def _encode(stream: BitStream, context: Context) -> BitStream:
         return stream
     width = stream.data.size // count
     elements = stream.data.reshape(count, width)
-    if width > 16 or 1 + width >= stream.data.size or (elements != elements[0]).any():
+    if width > _WIDEST or (elements != elements[0]).any():
         return stream
-    data = np.concatenate([np.array([width], np.uint8), elements[0]])
+    used = np.flatnonzero(elements[0])
+    first, end = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
+    data = np.concatenate([np.array([_WIDEST * first + width - 1], np.uint8), elements[0][first:end]])
+    if data.size >= stream.data.size:
+        return stream
     return BitStream(f"{stream.name}{SEPARATOR}element", data, 8 * data.size, stream.kind)

@@ -33,12 +33,15 @@ from memristore.train import GridQuantizer, robust_finetune
 if TYPE_CHECKING:
     from memristore.evaluate.fit_search import Point, Search
     from memristore.spec import StorageSpec
+    from memristore.storage import PreparedModel
 
 #: Sensitivity to this power spreads the steps; what did best without fine-tuning.
 _POWER: Final = 0.5
 #: Bits of levels that the first round aims at, and the least that any does, relative to what does without training.
 _FIRST: Final = 0.5
-_LEAST: Final = 0.3
+_LEAST: Final = 0.25
+#: Bits of levels that a round starts with, relative to its goal.
+_START: Final = 1.2
 #: Learning rate of later rounds, relative to the first.
 _LATER: Final = 0.5
 #: Cells of the next goal, relative to the last: by the share of the bound that was used up. After a miss that is not a
@@ -69,7 +72,8 @@ class Finetune:
         Largest learning rate of the first round, twice that of the others (SGD with Nesterov momentum of 0.9, one
         cycle each).
     price : float
-        Loss, nats, that a bit per weight is worth while training; see :class:`memristore.train.GridQuantizer`.
+        Loss, nats, that a bit per weight is worth when training begins; it is then steered so that the goal is met. See
+        :class:`memristore.train.GridQuantizer`.
     kl, temperature : float
         Weight and temperature of the divergence from the network as it was given.
 
@@ -91,7 +95,7 @@ class Finetune:
             raise SpecError("finetune: loader must be a function of the round that returns its batches")
         check_number("finetune", "rounds", self.rounds, 1, 1000, integer=True)
         check_number("finetune", "rate", self.rate, 0, 100, open_low=True)
-        check_number("finetune", "price", self.price, 0, 1e6)
+        check_number("finetune", "price", self.price, 0, 1e6, open_low=True)
         check_number("finetune", "kl", self.kl, 0, 1)
         check_number("finetune", "temperature", self.temperature, 0, 1e6, open_low=True)
 
@@ -156,26 +160,23 @@ class Tuning:
         budget : float, optional
             Cells per weight that all rounds aim at; without it ever fewer, as long as points are accepted.
         """
-        bits = _bits(best)
-        cells_per_bit = best.cells / max(bits, 1)
-        # What is not on a grid: vectors, headers, tables.
-        aside = 1.0 * sum(
-            stream.length for stream in best.prepared.payload.bit_streams() if base_of(stream.name) not in self.names
-        )
-        levels = bits - aside
+        cells_per_bit = best.cells / max(_bits(best), 1)
+        levels, aside = self._parts(best.prepared)
+        least = _LEAST * levels
         most, goal = best.cells, budget or (aside + _FIRST * levels) * cells_per_bit
         found: list[Point] = []
         for number in range(self.settings.rounds):
-            quantizer = self._quantizer(max(goal / cells_per_bit - aside, _LEAST * levels))
             self.search.report(f"fine-tuning, round {number + 1} of {self.settings.rounds}: goal {goal:.3f} cells")
+            batches = self.settings.loader(number)
+            quantizer = self._quantizer(goal / cells_per_bit, least, len(batches) if isinstance(batches, Sized) else 0)
             try:
-                self._train(quantizer, number)
+                self._train(quantizer, batches, number)
             except SpecError as error:
                 # What was found before is worth keeping.
                 self.search.report(f"fine-tuning stopped in round {number + 1}: {error}")
                 break
             point = self._point(quantizer, number)
-            cells_per_bit, aside = point.cells / max(_bits(point), 1), _bits(point) - quantizer.bits(self.latent)
+            cells_per_bit = point.cells / max(_bits(point), 1)
             share = judge(point)
             if share <= 1:
                 found.append(point)
@@ -185,8 +186,21 @@ class Tuning:
             goal = budget or min(step * point.cells, _BELOW * most)
         return sorted(found, key=lambda point: point.cells)
 
-    def _quantizer(self, bits: float) -> GridQuantizer:
-        """Steps with which the levels have this entropy."""
+    def _parts(self, prepared: PreparedModel) -> tuple[int, int]:
+        """Bits of levels, and those of all that is on no grid: vectors, constants."""
+        streams = list(prepared.payload.bit_streams())
+        levels = sum(stream.length for stream in streams if base_of(stream.name) in self.names)
+        return levels, sum(stream.length for stream in streams) - levels
+
+    def _quantizer(self, bits: float, least: float, calls: int) -> GridQuantizer:
+        """Steps, and a goal with which the network will take this many bits, its levels `least` or more."""
+        sample = self._with_bits(max(bits, least))
+        coded, aside = self._parts(self._prepared(folded(self._settled(sample).eval())))
+        wanted = max(bits - aside, least) * sample.bits(self.latent) / max(coded, 1)
+        return self._with_bits(_START * wanted, goal=wanted, calls=max(calls, 1))
+
+    def _with_bits(self, bits: float, **goal: Any) -> GridQuantizer:
+        """Steps with which the levels take this many bits before training."""
         low, high = SDR_RANGE[0] - 20, SDR_RANGE[1]
         made = None
         for _ in range(_HALVINGS):
@@ -196,7 +210,7 @@ class Tuning:
                 for pattern, ratio in ratios(self.tensors, self.gains, mean)
                 if pattern != "*"
             ]
-            made = GridQuantizer(self.latent, rules, price=self.settings.price / max(self.weights, 1))
+            made = GridQuantizer(self.latent, rules, price=self.settings.price / max(self.weights, 1), **goal)
             low, high = (mean, high) if made.bits(self.latent) <= bits else (low, mean)
         if made is None:
             raise SpecError("finetune: no tensor to quantise")
@@ -206,9 +220,8 @@ class Tuning:
         """Pattern of a parameter's name from that of its stream."""
         return next(glob.escape(name) for stream, name in self.names.items() if glob.escape(stream) == pattern)
 
-    def _train(self, quantizer: GridQuantizer, number: int) -> None:
+    def _train(self, quantizer: GridQuantizer, batches: Iterable[Any], number: int) -> None:
         settings = self.settings
-        batches = settings.loader(number)
         steps = len(batches) if isinstance(batches, Sized) else 0
         rate = settings.rate * (_LATER if number else 1.0)
         tuned = robust_finetune(
@@ -224,18 +237,27 @@ class Tuning:
         """The network on its grid, with statistics of batch norm to match, as a recipe."""
         from memristore.evaluate.fit_search import Point
 
-        network: Any = copy.deepcopy(self.latent)
-        network = network.to(memory_format=torch.contiguous_format)
-        quantizer.settle(network)
+        network = self._settled(quantizer)
         self._statistics(network, number)
         network = folded(network)
-        compress = (Constant(), RateDistortion(sdr=_VECTOR_SDR, states=STATES))
-        spec = dataclasses.replace(self.base, compress=compress)
+        prepared = self._prepared(network)
+        spec = prepared.spec
         name = f"fine-tuned on a grid, round {number + 1}"
-        prepared = prepare(network, spec, threads=self.search.threads)
         stored = prepared.program(seed=self.search.seed, trace=False, threads=self.search.threads)
         family = Family(name=name, spec=lambda _: spec, low=0.0, high=0.0, step=1.0, unit="", digital=True)
         return Point(family, 0.0, spec, prepared, float(stored.cells_per_weight), network)
+
+    def _settled(self, quantizer: GridQuantizer) -> nn.Module:
+        """Weights so far, on the grid."""
+        network: Any = copy.deepcopy(self.latent)
+        network = network.to(memory_format=torch.contiguous_format)
+        quantizer.settle(network)
+        settled: nn.Module = network
+        return settled
+
+    def _prepared(self, network: nn.Module) -> PreparedModel:
+        compress = (Constant(), RateDistortion(sdr=_VECTOR_SDR, states=STATES))
+        return prepare(network, dataclasses.replace(self.base, compress=compress), threads=self.search.threads)
 
     @torch.no_grad()
     def _statistics(self, network: nn.Module, number: int) -> None:

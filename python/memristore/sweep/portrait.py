@@ -127,8 +127,8 @@ def _analog(stored: StoredModel, last: float, threads: int) -> dict[str, Any] | 
 
 
 def _levels(stored: StoredModel, last: float, threads: int) -> dict[str, Any]:
-    """Cells at the levels that hold this array's bits: equally many at each, of the same device."""
-    design: LevelDesign = stored.bits.design
+    """Cells at the levels that hold most of this array's bits: equally many at each, of the same device."""
+    design: LevelDesign = stored.bits.areas[0].design
     count = len(design.targets)
     band = np.arange(_CELLS) % count
     key = make_key(stored.seed, "portrait")
