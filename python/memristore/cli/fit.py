@@ -68,6 +68,9 @@ def fit(
     baselines: Annotated[bool, typer.Option(help="Judge all digital number formats as well.")] = True,
     finetune: Images = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 2,
+    goal: Annotated[
+        float | None, typer.Option("--goal", help="Cells per weight that the first round of fine-tuning aims at.")
+    ] = None,
     seed: Seed = 0,
     data: Data = None,
     out: Out = None,
@@ -93,8 +96,6 @@ def fit(
     task = tasks.get(model, network).load(data) if tasks.known(model) and not Path(model).exists() else None
     if task is None and budget is None:
         raise SpecError(f"{model}: nothing tells how accurate bare weights are; give --budget, or name a task")
-    if finetune is not None and task is None:
-        raise SpecError(f"{model}: bare weights cannot be fine-tuned; name a task")
     found = run(
         find_weights(model, data) if task is None else task.model,
         device,
@@ -104,7 +105,7 @@ def fit(
         budget=budget,
         trials=trials,
         baselines=baselines,
-        finetune=None if task is None or finetune is None else _finetune(task, finetune, rounds, seed),
+        finetune=None if finetune is None else _finetune(model, task, finetune, rounds, goal, seed),
         seed=seed,
         title=f"{model if task is None else task.description}, {device}, {retention}",
         report=output.line,
@@ -147,18 +148,20 @@ def _task_data(task: TaskData, images: int) -> dict[str, Any]:
     }
 
 
-def _finetune(task: TaskData, images: int, rounds: int, seed: int) -> Finetune:
+def _finetune(model: str, task: TaskData | None, images: int, rounds: int, goal: float | None, seed: int) -> Finetune:
     """Shifted and mirrored training images, most of them in the first round."""
     from memristore.evaluate.fit_finetune import Finetune
     from memristore.evaluate.tasks.augment import Batches, batches_of
 
+    if task is None:
+        raise SpecError(f"{model}: bare weights cannot be fine-tuned; name a task")
     first = images if rounds == 1 else math.ceil(_FIRST_ROUND * images)
     rest = math.ceil((images - first) / max(rounds - 1, 1))
 
     def batches(number: int) -> Batches:
         return batches_of(task, max(rest if number else first, 1), seed=seed, epoch=number)
 
-    return Finetune(loader=batches, rounds=rounds)
+    return Finetune(loader=batches, rounds=rounds, goal=goal)
 
 
 def _write(recipe: dict[str, Any], path: Path) -> None:

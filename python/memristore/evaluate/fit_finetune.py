@@ -74,6 +74,9 @@ class Finetune:
     price : float
         Loss, nats, that a bit per weight is worth when training begins; it is then steered so that the goal is met. See
         :class:`memristore.train.GridQuantizer`.
+    goal : float, optional
+        Cells per weight that the first round aims at; by default about half of what does without training. Where `fit`
+        is given the cells, all rounds aim at those.
     kl, temperature : float
         Weight and temperature of the divergence from the network as it was given.
 
@@ -87,6 +90,7 @@ class Finetune:
     rounds: int = 2
     rate: float = 0.02
     price: float = 1.5
+    goal: float | None = None
     kl: float = 0.7
     temperature: float = 2.0
 
@@ -96,6 +100,8 @@ class Finetune:
         check_number("finetune", "rounds", self.rounds, 1, 1000, integer=True)
         check_number("finetune", "rate", self.rate, 0, 100, open_low=True)
         check_number("finetune", "price", self.price, 0, 1e6, open_low=True)
+        if self.goal is not None:
+            check_number("finetune", "goal", self.goal, 0, 1e6, open_low=True)
         check_number("finetune", "kl", self.kl, 0, 1)
         check_number("finetune", "temperature", self.temperature, 0, 1e6, open_low=True)
 
@@ -163,7 +169,7 @@ class Tuning:
         cells_per_bit = best.cells / max(_bits(best), 1)
         levels, aside = self._parts(best.prepared)
         least = _LEAST * levels
-        most, goal = best.cells, budget or (aside + _FIRST * levels) * cells_per_bit
+        most, goal = best.cells, budget or self.settings.goal or (aside + _FIRST * levels) * cells_per_bit
         found: list[Point] = []
         for number in range(self.settings.rounds):
             self.search.report(f"fine-tuning, round {number + 1} of {self.settings.rounds}: goal {goal:.3f} cells")
