@@ -1,5 +1,5 @@
-// Levels coded by mixed predictions, and what other bytes decode to: for kernel_hashes.cpp. The same for every level of
-// kernels, which one build serves; not for every machine by itself, since its tables are computed by the compiler.
+// Levels coded by mixed predictions, and what other bytes decode to: for kernel_hashes.cpp. One build serves
+// every level of kernels, but its tables are computed by the compiler, which another machine has another of.
 #pragma once
 #include "fixed_inputs.hpp"
 #include "memristore/mixing.hpp"
