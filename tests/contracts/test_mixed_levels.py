@@ -255,11 +255,11 @@ def test_any_bytes_decode(data: bytes, size: int | None) -> None:
 
 @pytest.mark.parametrize("columns", [0, 1, 2, 7, 999, 1000, 2**40, 2**62])
 @pytest.mark.parametrize("taps", [0, 1, 4, 1000, 4097, 2**62])
-def test_absurd_headers_are_read_as_one_row(columns: int, taps: int) -> None:
+def test_absurd_headers_give_values(columns: int, taps: int) -> None:
     """Columns and taps that do not fit the size; a size that nothing fits."""
     for flags in (5, 5 | 16, 7, 255):
         head = bytes([flags]) + np.array([0.5], "<f4").tobytes()
-        tail = varint(columns) + varint(taps) + varint(taps) + bytes(range(200))
+        tail = varint(columns) + varint(taps) + varint(taps) + bytes(range(40, 80))
         for written in (0, 1000, 2**60):
             data = np.frombuffer(varint(written) + head + tail, np.uint8)
             for size in (None, 0, 1, 1000, 1009):

@@ -89,10 +89,10 @@ def test_bytes_are_those_of_the_definition(name: str, masked: bool, states: int)
     check(levels, mask, shape, width, states)
 
 
-@every_shape
+@pytest.mark.parametrize("name", ["conv 5x3", "linear", "one row"])
 def test_large_levels_too(name: str) -> None:
     shape, width = SHAPES[name]
-    for scale in (30.0, 1e5):
+    for scale in (12.0, 1e5):
         check(*case(shape, scale, False), shape, width, 8)
 
 
