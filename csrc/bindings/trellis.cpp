@@ -145,8 +145,9 @@ void classes(const py::buffer& points, const py::buffer& memory, const py::buffe
 }
 
 void points(const py::buffer& levels, std::uint32_t states, const py::buffer& shifts, const py::buffer& out,
-            int threads) {
+            int threads, std::uint32_t state) {
   check_states(states);
+  if (state >= states) throw py::value_error("state: must be below the number of states");
   const auto k = input<std::int32_t>(levels, "levels");
   const auto shift = input<float>(shifts, "shifts");
   const auto y = output<float>(out, "out");
@@ -155,7 +156,7 @@ void points(const py::buffer& levels, std::uint32_t states, const py::buffer& sh
   check_range(0, k.n, threads);
   const Unlocked unlocked;
   for_blocks(k.n, threads, [&](std::size_t start, std::size_t n) {
-    trellis_points(states, shift.data, k.data + start, n, y.data + start);
+    trellis_points(states, start == 0 ? state : 0, shift.data, k.data + start, n, y.data + start);
   });
 }
 
@@ -174,7 +175,8 @@ void register_trellis(py::module_& m) {
   m.def("trellis_join", &join, arg("symbols"), arg("states"), arg("limit"), arg("group"), arg("groups"), arg("memory"),
         arg("counts"), arg("escapes"), arg("levels"));
   m.def("trellis_classes", &classes, arg("points"), arg("memory"), arg("classes"), arg("threads") = 0);
-  m.def("trellis_points", &points, arg("levels"), arg("states"), arg("shifts"), arg("out"), arg("threads") = 0);
+  m.def("trellis_points", &points, arg("levels"), arg("states"), arg("shifts"), arg("out"), arg("threads") = 0,
+        arg("state") = 0);
 }
 
 }  // namespace memristore::bindings

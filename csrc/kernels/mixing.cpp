@@ -147,15 +147,15 @@ class Walk {
   std::int32_t value(std::int32_t level, std::uint32_t quantiser) {
     const auto q = static_cast<std::int32_t>(quantiser);
     const bool below = level < 0;
-    std::uint32_t size = static_cast<std::uint32_t>(below ? -level : level + q);
+    const auto size = static_cast<std::uint32_t>(below ? -level : level + q);
     if (q == 0 && !zero_.code(coder_, near_, tap_ > 0 ? 1 : 0, size > 0)) return 0;
     const bool negative = sign_.code(
         coder_,
         {0, tap_ * 9 + sign(left_) * 3 + sign(up_), static_cast<std::uint32_t>(std::clamp(signed_, -3, 3) + 3),
          sign(above_) * 3 + sign(beside_), static_cast<std::uint32_t>(row_ % kRows)},
         0, below);
-    size = magnitude(size, quantiser);
-    return negative ? -static_cast<std::int32_t>(size) : static_cast<std::int32_t>(size) - q;
+    const auto found = static_cast<std::int32_t>(magnitude(size, quantiser));
+    return negative ? -std::min(found, kTrellisMaxLevel) : std::min(found - q, kTrellisMaxLevel);
   }
 
   // Numbers from 1 on.
@@ -180,7 +180,7 @@ class Walk {
     }
     std::uint32_t found = 1;
     for (std::uint32_t i = width; i-- > 0;) found = found << 1 | (coder_.code(kUnit / 2, rest >> i & 1U) ? 1U : 0U);
-    return std::min(found + kUnary, static_cast<std::uint32_t>(kTrellisMaxLevel));
+    return found + kUnary;
   }
 
   void note(std::size_t tap, std::int32_t value) {
@@ -227,6 +227,7 @@ class Walk {
 
 std::vector<std::uint8_t> mix_encode(const MixPlan& plan, const std::int32_t* levels, const std::uint8_t* mask,
                                      std::uint32_t& state) {
+  if (plan.rows == 0) return {};
   Encoder coder;
   Walk<Encoder>(plan, coder).run(levels, mask, nullptr, nullptr, state);
   return coder.finish();
@@ -234,6 +235,7 @@ std::vector<std::uint8_t> mix_encode(const MixPlan& plan, const std::int32_t* le
 
 void mix_decode(const MixPlan& plan, const std::uint8_t* data, std::size_t size, std::int32_t* levels,
                 std::uint8_t* mask, std::uint32_t& state) {
+  if (plan.rows == 0) return;
   Decoder coder(data, size);
   Walk<Decoder>(plan, coder).run(nullptr, nullptr, levels, mask, state);
 }

@@ -23,7 +23,8 @@ constexpr std::int64_t kSettling = 200;
 // The input that is always there.
 constexpr std::int32_t kBias = 77;
 
-// e**x for -10 < x < 10, from IEEE operations that are done while compiling.
+// e**x for -10 < x < 10. Rounded to 65536ths, no sigmoid in the table below is nearer than 3e-4 to the middle of two, and
+// this one is within 2e-8 of the true one: extended precision or contraction in a compiler would change no entry.
 constexpr double exponential(double x) {
   double power = 1.0 + x / 1024.0 * (1.0 + x / 2048.0 * (1.0 + x / 3072.0 * (1.0 + x / 4096.0)));
   for (int i = 0; i < 10; ++i) power *= power;

@@ -126,9 +126,9 @@ void trellis_classes(const TrellisMemory& memory, const float* points, std::size
   }
 }
 
-void trellis_points(std::uint32_t states, const float* shifts, const std::int32_t* levels, std::size_t n, float* out) {
+void trellis_points(std::uint32_t states, std::uint32_t state, const float* shifts, const std::int32_t* levels,
+                    std::size_t n, float* out) {
   const Walk& walk = walk_of(states);
-  std::uint32_t state = 0;
   for (std::size_t i = 0; i < n; ++i) {
     const std::int32_t q = 2 * levels[i] + walk.quantiser[state];
     const std::int32_t size = q < 0 ? -q : q;

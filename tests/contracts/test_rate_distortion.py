@@ -210,6 +210,7 @@ def test_numbers_of_any_length_come_back(value: int) -> None:
         {"step": 0.0},
         {"states": 6},
         {"states": True},
+        {"adaptive": 1},
     ],
     ids=str,
 )

@@ -113,6 +113,23 @@ def test_points_match_their_definition(states: int, threads: int) -> None:
 
 
 @every_code
+def test_points_go_on_from_a_state(states: int) -> None:
+    """From the middle of a block; blocks after the first start at state 0."""
+    levels = rng(states).integers(-5, 6, BLOCK + 900).astype(np.int32)
+    whole, rest = np.empty(levels.size, np.float32), np.empty(BLOCK + 500, np.float32)
+    _core.trellis_points(levels, states, SHIFTS, whole)
+    state = int(trellis.walk(trellis.trellis(states), levels[:401])[400])
+    _core.trellis_points(levels[400:BLOCK], states, SHIFTS, rest[: BLOCK - 400], 1, state)
+    assert np.array_equal(rest[: BLOCK - 400], whole[400:BLOCK])
+    _core.trellis_points(levels[400:], states, SHIFTS, rest, 1, state)
+    again = np.empty(500, np.float32)
+    _core.trellis_points(levels[400 + BLOCK :], states, SHIFTS, again)
+    assert np.array_equal(rest[BLOCK:], again)
+    with pytest.raises(ValueError, match="state"):
+        _core.trellis_points(levels, states, SHIFTS, whole, 1, states)
+
+
+@every_code
 @pytest.mark.parametrize("decay", [0, 1, 4])
 def test_split_and_join_are_inverse(states: int, decay: int) -> None:
     levels = np.rint(rng(states).standard_t(2, size=3000) * 2).astype(np.int32)

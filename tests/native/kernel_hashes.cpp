@@ -7,6 +7,7 @@
 #include "ldpc_hash.hpp"
 #include "levels_hash.hpp"
 #include "memristore/trellis.hpp"
+#include "mixing_hash.hpp"
 #include "window_hashes.hpp"
 
 namespace {
@@ -343,6 +344,7 @@ constexpr Entry kEntries[] = {{"philox", philox},
                               {"level_errors", level_errors},
                               {"ldpc", ldpc},
                               {"trellis", trellis},
+                              {"mixing", mixing},
                               {"best_window", windows},
                               {"extremes", extremes},
                               {"shape_masses", shape_masses},

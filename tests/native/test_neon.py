@@ -46,7 +46,8 @@ def call(*command: str | Path) -> str:
 def build(compiler: str, folder: Path, levels: dict[str, list[str]], *flags: str) -> Path:
     """The program with the kernels of some levels, baseline included."""
     sources = {KERNELS / f"{level}.cpp": extra for level, extra in levels.items()}
-    sources |= {KERNELS / f"{name}.cpp": [] for name in ("scalar", "bits", "levels_store", "ldpc", "dispatch")}
+    every_level = ("scalar", "bits", "levels_store", "ldpc", "mixing", "dispatch")
+    sources |= {KERNELS / f"{name}.cpp": [] for name in every_level}
     sources[HERE / "kernel_hashes.cpp"] = []
     objects = []
     for source, extra in sources.items():

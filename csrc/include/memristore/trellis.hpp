@@ -88,7 +88,8 @@ void trellis_join(const TrellisContexts& c, const std::int32_t* symbols, const s
                   std::int32_t* levels);
 // Classes that values would have after points (in steps) like these.
 void trellis_classes(const TrellisMemory& memory, const float* points, std::size_t n, std::uint8_t* classes);
-// Values of the levels of a block, in steps.
-void trellis_points(std::uint32_t states, const float* shifts, const std::int32_t* levels, std::size_t n, float* out);
+// Values of the levels of a block, or of the rest of a block that begins in `state`; in steps.
+void trellis_points(std::uint32_t states, std::uint32_t state, const float* shifts, const std::int32_t* levels,
+                    std::size_t n, float* out);
 
 }  // namespace memristore

@@ -100,10 +100,10 @@ class LevelCoder:
         """Shifts, in steps."""
         return (self.shifts / np.float32(SHIFT_UNIT)).astype(np.float32)
 
-    def values(self, levels: I32, threads: int = 0) -> F32:
-        """Values of levels, one block after the other."""
+    def values(self, levels: I32, threads: int = 0, state: int = 0) -> F32:
+        """Values of levels, one block after the other, the first of which starts in `state`."""
         points = np.empty(levels.size, np.float32)
-        _core.trellis_points(levels, self.states, self.shift_steps, points, threads)
+        _core.trellis_points(levels, self.states, self.shift_steps, points, threads, state)
         return self.scale(points)
 
     def scale(self, points: F32) -> F32:

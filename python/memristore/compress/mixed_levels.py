@@ -25,7 +25,6 @@ from memristore.compress.level_stream import (
     Reader,
     varint,
 )
-from memristore.masks import fit
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -34,6 +33,8 @@ Bools = npt.NDArray[np.bool_]
 
 #: Values that are coded together, in whole rows.
 PART: Final = 1 << 18
+#: Most values to a byte, so that a damaged size asks for no more where nothing else tells it.
+_MOST_VALUES: Final = 256
 #: Levels of a larger mean magnitude take many bits each, which contexts have little to say of.
 _MOST_MEAN: Final = 6.0
 _NO_MASK: Final = np.zeros(0, np.uint8)
@@ -96,7 +97,8 @@ def write_mixed(
     Returns
     -------
     bytes
-        For :func:`read_mixed`; None where levels are too large to gain from contexts.
+        For :func:`read_mixed`; None where levels are too large to gain from contexts, or almost all
+        of them too easy: more than 256 values to a byte.
     """
     if levels.size == 0 or float(np.abs(levels).mean(dtype=np.float64)) > _MOST_MEAN:
         return None
@@ -123,7 +125,8 @@ def write_mixed(
     out += varint(0 if layout.columns == size else layout.columns) + varint(layout.taps)
     out += varint(layout.width) if layout.taps > 1 else b""
     out += b"".join(varint(len(part)) for part in parts[:-1]) + bytes(starts[1:] if coder.states > 1 else [])
-    return out + b"".join(parts)
+    out += b"".join(parts)
+    return out if size <= _MOST_VALUES * len(out) else None
 
 
 def read_mixed(data: U8, size: int | None, threads: int = 0) -> F32:
@@ -146,7 +149,7 @@ def read_mixed(data: U8, size: int | None, threads: int = 0) -> F32:
     reader = Reader(data)
     written = reader.varint()
     if size is None:
-        size = min(written, BLOCK * data.size)
+        size = min(written, _MOST_VALUES * data.size)
     if size == 0:
         return np.zeros(0, np.float32)
     flags = reader.byte()
@@ -160,23 +163,25 @@ def read_mixed(data: U8, size: int | None, threads: int = 0) -> F32:
     places = list(layout.parts())
     lengths = [reader.varint() for _ in places[1:]]
     first = reader.take(len(lengths)).tolist() if states > 1 else [0] * len(lengths)
-    levels = np.zeros(size, np.int32)
-    mask = np.ones(size, np.uint8) if flags & FLAG_MASK else _NO_MASK
+    out = np.zeros(size, np.float32)
     for (place, columns), length, state in zip(places, [*lengths, data.size], [0, *first], strict=True):
         part = reader.take(min(length, data.size - reader.at))
-        _core.mix_decode(
-            part, levels[place], mask[place] if mask.size else mask, columns, layout.taps, layout.width, states,
-            place.start, state % states,
-        )  # fmt: skip
-    return _values(coder, levels, mask, threads)
-
-
-def _values(coder: LevelCoder, levels: I32, mask: U8, threads: int) -> F32:
-    if not mask.size:
-        return coder.values(levels, threads)
-    out = np.zeros(levels.size, np.float32)
-    for start in range(0, levels.size, BLOCK):
-        nonzero = mask[start : start + BLOCK].view(np.bool_)
-        some = levels[start : start + BLOCK][nonzero]
-        out[start : start + BLOCK][nonzero] = fit(coder.values(some, threads), some.size)
+        levels = np.zeros(place.stop - place.start, np.int32)
+        mask = np.ones(levels.size, np.uint8) if flags & FLAG_MASK else _NO_MASK
+        _core.mix_decode(part, levels, mask, columns, layout.taps, layout.width, states, place.start, state % states)
+        _fill(out[place], coder, levels, mask, place.start, state % states, threads)
     return out
+
+
+def _fill(out: F32, coder: LevelCoder, levels: I32, mask: U8, first: int, state: int, threads: int) -> None:
+    """Write the values of a part: from its own state to the next block of the trellis, then block by block."""
+    at = 0
+    while at < levels.size:
+        block = slice(at, min(at + BLOCK - (first + at) % BLOCK, levels.size))
+        start = state if (first + at) % BLOCK else 0
+        if mask.size:
+            nonzero = mask[block].view(np.bool_)
+            out[block][nonzero] = coder.values(levels[block][nonzero], threads, start)
+        else:
+            out[block] = coder.values(levels[block], threads, start)
+        at = block.stop

@@ -61,6 +61,8 @@ class RateDistortion(Compressor):
         States of the trellis. A million Gaussian values at 4 bits each come within 0.55, 0.47, 0.40, 0.34 or 0.29 dB of
         Shannon's bound, everything counted (``tests/statistics``); the search takes 1.3 times as long with 32 states as
         with 8.
+    adaptive : bool
+        Whether the adaptive way is tried too. It never takes more bits than without it, but more time.
 
     Raises
     ------
