@@ -27,7 +27,7 @@ _IMAGES: Final = 750
 _BATCH: Final = 250
 #: The same for images that are more than so many pixels wide, whose activations take the memory.
 _WIDE: Final = 100
-_WIDE_IMAGES: Final = 250
+_WIDE_IMAGES: Final = 100
 _WIDE_BATCH: Final = 50
 _QUICK: Final = 2000
 
