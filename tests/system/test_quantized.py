@@ -108,7 +108,7 @@ def test_a_goal_is_met_whatever_the_price(model: nn.Module) -> None:
     for price in (1e-6, 1e-3):
         goal = 0.7 * before
         trained = tuned(model, Batches(), sdr=8.0, epochs=12, price=price, goal=goal, calls=12 * len(Batches()))
-        assert trained.history[-1]["bits"] == pytest.approx(goal, rel=0.05)
+        assert trained.history[-1]["bits"] == pytest.approx(goal, rel=0.1)
         assert trained.history[0]["bits"] > 1.1 * goal
         assert accuracy(trained.model) > 0.8
 

@@ -49,8 +49,10 @@ _LATER: Final = 0.5
 _NEXT: Final = ((0.5, 0.92), (1.0, 0.96), (3.0, 1.0), (math.inf, 1.06))
 #: A goal above what was accepted is pointless; this is as close as it gets.
 _BELOW: Final = 0.98
-#: Signal-to-distortion ratio of vectors, dB: at 35 one ResNet-20 lost 0.2 points more than at 38 or 41.
-_VECTOR_SDR: Final = 40.0
+#: Signal-to-distortion ratios of vectors that are tried, dB: at 35 one ResNet-20 lost 0.2 points more than at 38 or 41.
+_VECTOR_SDRS: Final = (38.0, 40.0, 43.0)
+#: Coded bits of levels over what :meth:`GridQuantizer.bits` says, before the first round has shown it.
+_CODED: Final = 0.96
 #: Halvings of the interval in which the mean ratio is sought.
 _HALVINGS: Final = 14
 #: Batches that batch norm's statistics are taken from again behind the final weights.
@@ -153,6 +155,7 @@ class Tuning:
         self.gains = gains_of(tensors, sensitivity, _POWER)
         self.names = {tensor.stream: tensor.name for tensor in large_tensors(tensors)}
         self.weights = sum(tensor.size for tensor in tensors)
+        self._coded = _CODED
 
     def run(self, best: Point, judge: Callable[[Point], float], budget: float | None = None) -> list[Point]:
         """Train, and return the points that were accepted, fewest cells first.
@@ -168,7 +171,7 @@ class Tuning:
         """
         cells_per_bit = best.cells / max(_bits(best), 1)
         levels, aside = self._parts(best.prepared)
-        least = _LEAST * levels
+        least, self._coded = _LEAST * levels, _CODED
         most, goal = best.cells, budget or self.settings.goal or (aside + _FIRST * levels) * cells_per_bit
         found: list[Point] = []
         for number in range(self.settings.rounds):
@@ -181,12 +184,17 @@ class Tuning:
                 # What was found before is worth keeping.
                 self.search.report(f"fine-tuning stopped in round {number + 1}: {error}")
                 break
-            point = self._point(quantizer, number)
-            cells_per_bit = point.cells / max(_bits(point), 1)
-            share = judge(point)
-            if share <= 1:
-                found.append(point)
-                most = min(most, point.cells)
+            points = self._points(quantizer, number)
+            cells_per_bit = points[0].cells / max(_bits(points[0]), 1)
+            self._coded = self._parts(points[0].prepared)[0] / max(quantizer.bits(self.latent), 1.0)
+            share, point = math.inf, points[0]
+            for each in points:  # the cheapest first
+                now = judge(each)
+                share, point = min((share, point), (now, each), key=lambda pair: pair[0])
+                if now <= 1:
+                    found.append(each)
+                    most = min(most, each.cells)
+                    break
             # After a miss there is more training as well as more cells, since the weights go on.
             step = next((factor for limit, factor in _NEXT if share <= limit), _NEXT[-1][1])
             goal = budget or min(step * point.cells, _BELOW * most)
@@ -201,8 +209,8 @@ class Tuning:
     def _quantizer(self, bits: float, least: float, calls: int) -> GridQuantizer:
         """Steps, and a goal with which the network will take this many bits, its levels `least` or more."""
         sample = self._with_bits(max(bits, least))
-        coded, aside = self._parts(self._prepared(folded(self._settled(sample).eval())))
-        wanted = max(bits - aside, least) * sample.bits(self.latent) / max(coded, 1)
+        _, aside = self._parts(self._prepared(folded(self._settled(sample).eval()), _VECTOR_SDRS[0]))
+        wanted = max(bits - aside, least) / self._coded
         return self._with_bits(_START * wanted, goal=wanted, calls=max(calls, 1))
 
     def _with_bits(self, bits: float, **goal: Any) -> GridQuantizer:
@@ -239,18 +247,23 @@ class Tuning:
         )  # fmt: skip
         self.latent = tuned.model
 
-    def _point(self, quantizer: GridQuantizer, number: int) -> Point:
-        """The network on its grid, with statistics of batch norm to match, as a recipe."""
-        from memristore.evaluate.fit_search import Point
-
+    def _points(self, quantizer: GridQuantizer, number: int) -> list[Point]:
+        """The network on its grid, with statistics of batch norm to match, as recipes: vectors at each ratio."""
         network = self._settled(quantizer)
         self._statistics(network, number)
         network = folded(network)
-        prepared = self._prepared(network)
+        return [self._point(network, sdr, number) for sdr in _VECTOR_SDRS]
+
+    def _point(self, network: nn.Module, sdr: float, number: int) -> Point:
+        from memristore.evaluate.fit_search import Point
+
+        prepared = self._prepared(network, sdr)
         spec = prepared.spec
-        name = f"fine-tuned on a grid, round {number + 1}"
         stored = prepared.program(seed=self.search.seed, trace=False, threads=self.search.threads)
-        family = Family(name=name, spec=lambda _: spec, low=0.0, high=0.0, step=1.0, unit="", digital=True)
+        family = Family(
+            name=f"fine-tuned on a grid, round {number + 1}, vectors at {sdr:g} dB", spec=lambda _: spec, low=0.0,
+            high=0.0, step=1.0, unit="", digital=True,
+        )  # fmt: skip
         return Point(family, 0.0, spec, prepared, float(stored.cells_per_weight), network)
 
     def _settled(self, quantizer: GridQuantizer) -> nn.Module:
@@ -261,8 +274,8 @@ class Tuning:
         settled: nn.Module = network
         return settled
 
-    def _prepared(self, network: nn.Module) -> PreparedModel:
-        compress = (Constant(), RateDistortion(sdr=_VECTOR_SDR, states=STATES))
+    def _prepared(self, network: nn.Module, sdr: float) -> PreparedModel:
+        compress = (Constant(), RateDistortion(sdr=sdr, states=STATES))
         return prepare(network, dataclasses.replace(self.base, compress=compress), threads=self.search.threads)
 
     @torch.no_grad()

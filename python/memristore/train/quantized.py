@@ -27,8 +27,8 @@ _SHRINK: Final = 4.0
 #: With a goal: share of the run in which to get there; what being off course by a factor of e adds to the logarithm of
 #: the price, at once and over a whole run; the most that this may be.
 _COURSE: Final = 0.85
-_QUICK: Final = 30.0
-_SLOW: Final = 40.0
+_QUICK: Final = 20.0
+_SLOW: Final = 100.0
 _REACH: Final = 6.0
 #: What checkpoints hold, and where it is found.
 _SETTINGS: Final = {"price": "price", "threshold": "threshold", "refresh": "every", "goal": "goal", "passes": "calls"}
