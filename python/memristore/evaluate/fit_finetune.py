@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
+from memristore.codes import Densest
 from memristore.compress import Constant, RateDistortion
 from memristore.config import check_number
 from memristore.errors import SpecError
@@ -276,7 +277,8 @@ class Tuning:
 
     def _prepared(self, network: nn.Module, sdr: float) -> PreparedModel:
         compress = (Constant(), RateDistortion(sdr=sdr, states=STATES))
-        return prepare(network, dataclasses.replace(self.base, compress=compress), threads=self.search.threads)
+        spec = dataclasses.replace(self.base, compress=compress, bits=Densest())
+        return prepare(network, spec, threads=self.search.threads)
 
     @torch.no_grad()
     def _statistics(self, network: nn.Module, number: int) -> None:
