@@ -249,6 +249,7 @@ def test_fit_with_fine_tuning_takes_fewer_cells(model: nn.Module) -> None:
     found = ms.fit(model, device, judge, "1 year", max_drop=0.03, **given)  # type: ignore[arg-type]
     assert found.drop <= 0.03
     assert found.evaluation.scheme.startswith("fine-tuned on a grid")
+    assert found.spec.bits == ms.Densest()
     plain = [row for row in found.front if not row.scheme.startswith("fine-tuned")]
     enough = [row.cells_per_weight for row in plain if row.clean - row.results[0].mean <= 0.03]
     assert found.cells_per_weight < 0.9 * min(enough)
@@ -264,15 +265,20 @@ def test_fit_with_fine_tuning_keeps_a_budget(model: nn.Module) -> None:
     batches = list(Batches(512).inputs.chunk(2))
     settings = ms.Finetune(loader=lambda r: list(Batches(seed=5 + r)) * 6, rounds=2, price=0.1, rate=0.01)
     found = ms.fit(
-        model, "pcm-ibm-90nm", Agreement(), "1 year", budget=1.7, batches=batches, trials=1, baselines=False,
+        model, "pcm-ibm-90nm", Agreement(), "1 year", budget=1.45, batches=batches, trials=1, baselines=False,
         progress=False, finetune=settings,
     )  # fmt: skip
-    assert found.cells_per_weight <= 1.7
+    assert found.cells_per_weight <= 1.45
     assert found.evaluation.scheme.startswith("fine-tuned on a grid")
 
 
 def test_fine_tuning_needs_a_network_and_data(model: nn.Module) -> None:
-    for wrong, message in (({"loader": 3}, "loader"), ({"loader": list, "rounds": 0}, "rounds")):
+    for wrong, message in (
+        ({"loader": 3}, "loader"),
+        ({"loader": list, "rounds": 0}, "rounds"),
+        ({"loader": list, "goal": 0.0}, "goal"),
+        ({"loader": list, "price": 0.0}, "price"),
+    ):
         with pytest.raises(SpecError, match=message):
             ms.Finetune(**wrong)  # type: ignore[arg-type]
     fit = functools.partial(ms.fit, retention="1 year", budget=2.0, baselines=False, progress=False, trials=1)

@@ -41,8 +41,10 @@ _POWER: Final = 0.5
 #: Bits of levels that the first round aims at, and the least that any does, relative to what does without training.
 _FIRST: Final = 0.5
 _LEAST: Final = 0.25
-#: Bits of levels that a round starts with, relative to its goal.
-_START: Final = 1.2
+#: Bits of levels that a long round starts with, more than its goal, relative to it; and what is long, in batches. The
+#: price brings them down, which takes time.
+_MORE: Final = 0.2
+_LONG: Final = 4000
 #: Learning rate of later rounds, relative to the first.
 _LATER: Final = 0.5
 #: Cells of the next goal, relative to the last: by the share of the bound that was used up. After a miss that is not a
@@ -54,6 +56,8 @@ _BELOW: Final = 0.98
 _VECTOR_SDRS: Final = (38.0, 40.0, 43.0)
 #: Coded bits of levels over what :meth:`GridQuantizer.bits` says, before the first round has shown it.
 _CODED: Final = 0.96
+#: Share of a budget that rounds aim at: a goal is met to about a percent.
+_WITHIN: Final = 0.985
 #: Halvings of the interval in which the mean ratio is sought.
 _HALVINGS: Final = 14
 #: Batches that batch norm's statistics are taken from again behind the final weights.
@@ -173,6 +177,7 @@ class Tuning:
         cells_per_bit = best.cells / max(_bits(best), 1)
         levels, aside = self._parts(best.prepared)
         least, self._coded = _LEAST * levels, _CODED
+        budget = None if budget is None else _WITHIN * budget
         most, goal = best.cells, budget or self.settings.goal or (aside + _FIRST * levels) * cells_per_bit
         found: list[Point] = []
         for number in range(self.settings.rounds):
@@ -212,7 +217,8 @@ class Tuning:
         sample = self._with_bits(max(bits, least))
         _, aside = self._parts(self._prepared(folded(self._settled(sample).eval()), _VECTOR_SDRS[0]))
         wanted = max(bits - aside, least) / self._coded
-        return self._with_bits(_START * wanted, goal=wanted, calls=max(calls, 1))
+        start = (1 + _MORE * min(calls / _LONG, 1.0)) * wanted
+        return self._with_bits(start, goal=wanted, calls=max(calls, 1))
 
     def _with_bits(self, bits: float, **goal: Any) -> GridQuantizer:
         """Steps with which the levels take this many bits before training."""
