@@ -105,7 +105,7 @@ def test_gradients_pass_straight_through_and_the_price_pulls_to_zero(model: nn.M
 
 def test_a_goal_is_met_whatever_the_price(model: nn.Module) -> None:
     before = GridQuantizer(model, 8.0).bits(model)
-    for price in (1e-6, 1e-3):
+    for price in (1e-5, 1e-4):
         goal = 0.7 * before
         trained = tuned(model, Batches(), sdr=8.0, epochs=12, price=price, goal=goal, calls=12 * len(Batches()))
         assert trained.history[-1]["bits"] == pytest.approx(goal, rel=0.1)
@@ -243,15 +243,15 @@ class Agreement:
 
 def test_fit_with_fine_tuning_takes_fewer_cells(model: nn.Module) -> None:
     batches = list(Batches(512).inputs.chunk(2))
-    settings = ms.Finetune(loader=lambda r: list(Batches(seed=5 + r)) * 6, rounds=3, price=0.02, rate=0.02)
+    settings = ms.Finetune(loader=lambda r: list(Batches(seed=5 + r)) * 6, rounds=3, price=0.1, rate=0.01)
     given = {"batches": batches, "trials": 2, "baselines": False, "progress": False, "finetune": settings}
     judge, device = Agreement(), "pcm-ibm-90nm"
-    found = ms.fit(model, device, judge, "1 year", max_drop=0.03, **given)  # type: ignore[arg-type]
-    assert found.drop <= 0.03
+    found = ms.fit(model, device, judge, "1 year", max_drop=0.0, **given)  # type: ignore[arg-type]
+    assert found.drop <= 0.0
     assert found.evaluation.scheme.startswith("fine-tuned on a grid")
     assert found.spec.bits == ms.Densest()
     plain = [row for row in found.front if not row.scheme.startswith("fine-tuned")]
-    enough = [row.cells_per_weight for row in plain if row.clean - row.results[0].mean <= 0.03]
+    enough = [row.cells_per_weight for row in plain if row.clean - row.results[0].mean <= 0.0]
     assert found.cells_per_weight < 0.9 * min(enough)
     assert 0 < found.limit_cells < found.cells_per_weight
     # What is handed on is the network that was judged.

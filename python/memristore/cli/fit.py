@@ -67,7 +67,7 @@ def fit(
     ] = _QUICK,
     baselines: Annotated[bool, typer.Option(help="Judge all digital number formats as well.")] = True,
     finetune: Images = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 2,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 1,
     goal: Annotated[
         float | None, typer.Option("--goal", help="Cells per weight that the first round of fine-tuning aims at.")
     ] = None,

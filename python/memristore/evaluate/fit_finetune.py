@@ -94,7 +94,7 @@ class Finetune:
     """
 
     loader: Callable[[int], Iterable[Any]]
-    rounds: int = 2
+    rounds: int = 1
     rate: float = 0.02
     price: float = 1.5
     goal: float | None = None

@@ -29,7 +29,7 @@ _SHRINK: Final = 4.0
 _COURSE: Final = 0.85
 _QUICK: Final = 20.0
 _SLOW: Final = 100.0
-_REACH: Final = 6.0
+_REACH: Final = 3.0
 #: What checkpoints hold, and where it is found.
 _SETTINGS: Final = {"price": "price", "threshold": "threshold", "refresh": "every", "goal": "goal", "passes": "calls"}
 _STATE: Final = {"calls": "_calls", "factor": "_factor", "sum": "_sum", "first": "_first"}
