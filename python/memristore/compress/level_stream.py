@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import constriction
@@ -159,6 +159,25 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+def head_of(coder: LevelCoder, flags: int) -> bytes:
+    """Bytes that say how levels become values; `flags` are those that say how the levels are coded."""
+    offset, shifts = bool(coder.offset != 0), bool(coder.shifts.any())
+    flags |= CODED_COUNTS.index(coder.states) | FLAG_OFFSET * offset | FLAG_SHIFTS * shifts
+    out = bytes([flags]) + np.array(coder.step, "<f4").tobytes()
+    out += np.array(coder.offset, "<f4").tobytes() if offset else b""
+    return out + (coder.shifts.tobytes() if shifts else b"")
+
+
+def read_head(reader: Reader) -> tuple[int, LevelCoder]:
+    """Undo :func:`head_of`: the flags, and a coder without models."""
+    flags = reader.byte()
+    states = CODED_COUNTS[min(flags & 7, len(CODED_COUNTS) - 1)]
+    step = reader.float32()
+    offset = reader.float32() if flags & FLAG_OFFSET else _ZERO
+    shifts = reader.take(5).view(np.int8) if flags & FLAG_SHIFTS else np.zeros(5, np.int8)
+    return flags, LevelCoder(states, step, (), offset, shifts)
+
+
 def write_levels(coder: LevelCoder, levels: I32, nonzero: Bools | None, size: int) -> bytes:
     """Write all levels of a tensor.
 
@@ -187,13 +206,8 @@ def write_levels(coder: LevelCoder, levels: I32, nonzero: Bools | None, size: in
         count = min(BLOCK, size - start) if mask is None else int(np.count_nonzero(mask))
         blocks.append(_write_block(coder, models, levels[done : done + count], mask))
         done += count
-    flags = CODED_COUNTS.index(coder.states)
-    flags |= FLAG_OFFSET * bool(coder.offset != 0) | FLAG_MASK * (nonzero is not None)
-    flags |= FLAG_STATES * (coder.models[0].kind == STATES) | FLAG_SHIFTS * bool(coder.shifts.any())
-    out = varint(size) + bytes([flags]) + np.array(coder.step, "<f4").tobytes()
-    out += np.array(coder.offset, "<f4").tobytes() if coder.offset != 0 else b""
-    out += coder.shifts.tobytes() if coder.shifts.any() else b""
-    out += varint(coder.limit) + bytes([coder.decay])
+    flags = FLAG_MASK * (nonzero is not None) | FLAG_STATES * (coder.models[0].kind == STATES)
+    out = varint(size) + head_of(coder, flags) + varint(coder.limit) + bytes([coder.decay])
     out += bytes([len(coder.models)]) + coder.bounds.tobytes() if coder.decay else b""
     out += b"".join(bytes([m.kind]) + m.table.tobytes() for m in coder.models)
     return out + b"".join(varint(len(b)) for b in blocks) + b"".join(blocks)
@@ -220,11 +234,8 @@ def read_levels(data: U8, size: int | None, threads: int = 0) -> F32:
     written = reader.varint()
     if size is None:  # each block has its length in the header
         size = min(written, BLOCK * data.size)
-    flags = reader.byte()
-    states = CODED_COUNTS[min(flags & 7, len(CODED_COUNTS) - 1)]
-    step = reader.float32()
-    offset = reader.float32() if flags & FLAG_OFFSET else np.float32(0)
-    shifts = reader.take(5).view(np.int8) if flags & FLAG_SHIFTS else np.zeros(5, np.int8)
+    flags, head = read_head(reader)
+    states = head.states
     limit = max(1, min(reader.varint(), MAX_LIMIT))
     decay = min(reader.byte(), 15)
     by_state = bool(flags & FLAG_STATES)  # never with classes
@@ -235,7 +246,7 @@ def read_levels(data: U8, size: int | None, threads: int = 0) -> F32:
         kind = reader.byte() % STATES
         kind = STATES if by_state else kind
         models.append(read_model(kind, limit, states, reader.take(table_size(kind, limit, states))))
-    coder = LevelCoder(states, step, tuple(models), offset, shifts, 0 if by_state else decay, bounds)
+    coder = replace(head, models=tuple(models), decay=0 if by_state else decay, bounds=bounds)
     lengths = [reader.varint() for _ in range(0, size, BLOCK)]
     categorical = _categorical(coder)
     out = np.zeros(size, np.float32)

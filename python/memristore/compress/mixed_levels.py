@@ -17,12 +17,11 @@ import numpy.typing as npt
 from memristore import _core
 from memristore.compress.level_models import BLOCK
 from memristore.compress.level_stream import (
-    CODED_COUNTS,
     FLAG_MASK,
-    FLAG_OFFSET,
-    FLAG_SHIFTS,
     LevelCoder,
     Reader,
+    head_of,
+    read_head,
     varint,
 )
 
@@ -116,11 +115,7 @@ def write_mixed(
             place.start, state,
         )  # fmt: skip
         parts.append(part)
-    flags = CODED_COUNTS.index(coder.states) | FLAG_OFFSET * bool(coder.offset != 0)
-    flags |= FLAG_MASK * (nonzero is not None) | FLAG_SHIFTS * bool(coder.shifts.any())
-    out = varint(size) + bytes([flags]) + np.array(coder.step, "<f4").tobytes()
-    out += np.array(coder.offset, "<f4").tobytes() if coder.offset != 0 else b""
-    out += coder.shifts.tobytes() if coder.shifts.any() else b""
+    out = varint(size) + head_of(coder, FLAG_MASK * (nonzero is not None))
     # The only row of a matrix says 0, which damage cannot make too long.
     out += varint(0 if layout.columns == size else layout.columns) + varint(layout.taps)
     out += varint(layout.width) if layout.taps > 1 else b""
@@ -152,12 +147,8 @@ def read_mixed(data: U8, size: int | None, threads: int = 0) -> F32:
         size = min(written, _MOST_VALUES * data.size)
     if size == 0:
         return np.zeros(0, np.float32)
-    flags = reader.byte()
-    states = CODED_COUNTS[min(flags & 7, len(CODED_COUNTS) - 1)]
-    step = reader.float32()
-    offset = reader.float32() if flags & FLAG_OFFSET else np.float32(0)
-    shifts = reader.take(5).view(np.int8) if flags & FLAG_SHIFTS else np.zeros(5, np.int8)
-    coder = LevelCoder(states, step, (), offset, shifts)
+    flags, coder = read_head(reader)
+    states = coder.states
     columns, taps = reader.varint() or size, reader.varint()
     layout = Layout(size, columns, taps, reader.varint() if taps > 1 else 1)
     places = list(layout.parts())
