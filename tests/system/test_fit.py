@@ -56,8 +56,8 @@ class Agreement:
 
     name, unit = "agreement", "fraction"
 
-    def __init__(self, model: nn.Module) -> None:
-        torch.manual_seed(7)
+    def __init__(self, model: nn.Module, seed: int = 7) -> None:
+        torch.manual_seed(seed)
         self.x, self.calls = torch.randn(1000, 48), 0
         self.wanted = model(self.x).argmax(1)
 
@@ -71,8 +71,15 @@ class Agreement:
 def fitted() -> ms.FitResult:
     model = network()
     return ms.fit(
-        model, DEVICE, Agreement(model), YEAR, max_drop=0.08, batches=inputs(), trials=2, progress=False
+        model, DEVICE, Agreement(model), YEAR, max_drop=0.08, batches=inputs(), holdout=Agreement(model, seed=8),
+        trials=2, progress=False,
     )  # fmt: skip
+
+
+def fitted_copy(found: ms.FitResult) -> nn.Module:
+    copy = network()
+    copy.load_state_dict(ms.store(found.network, found.spec, seed=11).load(at=YEAR))
+    return copy
 
 
 def test_the_bound_is_kept_with_fewer_cells_than_every_plain_format(fitted: ms.FitResult) -> None:
@@ -97,10 +104,20 @@ def test_the_recipe_stores_the_network_and_gives_what_it_promised(fitted: ms.Fit
     stored = ms.store(model, again, seed=11)
     assert stored.cells_per_weight == pytest.approx(fitted.cells_per_weight, rel=1e-6)
     judge = Agreement(model)
-    copy = network()
-    copy.load_state_dict(stored.load(at=YEAR))
+    copy = fitted_copy(fitted)
     # Bits come back as they were on any array.
     assert judge(copy) == pytest.approx(fitted.evaluation.results[0].mean)
+
+
+def test_the_result_is_judged_by_data_that_the_search_did_not_see(fitted: ms.FitResult) -> None:
+    assert fitted.holdout is not None
+    unseen = Agreement(network(), seed=8)
+    result = fitted.holdout.results[0]
+    assert (fitted.holdout.scheme, fitted.holdout.clean) == (fitted.evaluation.scheme, 1.0)
+    assert result.mean == pytest.approx(unseen(fitted_copy(fitted)))
+    assert result.mean != fitted.evaluation.results[0].mean
+    assert any("did not see" in line and "points below" in line for line in fitted.sentences())
+    assert fitted.to_dict()["holdout"]["results"][0]["mean"] == result.mean
 
 
 def test_the_front_travels_as_json_and_picture(fitted: ms.FitResult, tmp_path: Path) -> None:
@@ -268,10 +285,24 @@ def test_command_line(tmp_path: Path) -> None:
         ([], "--max-drop"),
         (["--max-drop", "1"], "--budget"),
         (["--budget", "1", "--max-drop", "1"], "one of them"),
+        (["--budget", "1", "--holdout", "0.5"], "held out"),
     ):
         refused = CliRunner().invoke(app, [*words, *wrong])
         assert refused.exit_code == 2
         assert message in refused.output
+
+
+def test_images_held_out_on_the_command_line(tmp_path: Path) -> None:
+    document = tmp_path / "fit.json"
+    words = ["fit", "digits", "--budget", "2", "--holdout", "0.25", "--images", "50", "--trials", "1"]
+    result = CliRunner().invoke(app, [*words, "--no-baselines", "--json", str(document)])
+    assert result.exit_code == 0, result.output
+    assert "the search did not see" in " ".join(result.output.split())
+    found = json.loads(document.read_text())
+    # Accuracies are shares of 149 and of 447 images.
+    means = (found["holdout"]["results"][0]["mean"], found["rows"][0]["results"][0]["mean"])
+    for mean, count in zip(means, (149, 447), strict=True):
+        assert mean * count == pytest.approx(round(mean * count))
 
 
 def convolutional() -> nn.Sequential:

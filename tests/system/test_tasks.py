@@ -17,7 +17,7 @@ from torch import nn
 from memristore.errors import DataError, SpecError
 from memristore.evaluate import tasks
 from memristore.evaluate.tasks.cache import cache_folder, cached
-from memristore.evaluate.tasks.data import TaskData
+from memristore.evaluate.tasks.data import Images, TaskData
 from memristore.evaluate.tasks.lenet import LeNet5
 from memristore.evaluate.tasks.mnist import Mnist, find_files, read_idx
 from memristore.evaluate.tasks.recipe import Recipe
@@ -31,6 +31,23 @@ QUICK = Recipe(size=8, epochs=2, batch=64, rate=0.005, rotate=0.1, stretch=0.1, 
 def digits(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
     """The real task; the folder is shared by all files of tests, so that training happens once."""
     return tasks.get("digits").load(cache_dir=tmp_path_factory.getbasetemp() / "networks", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("share", "held"), [(0.3, [3, 6, 9]), (0.5, [1, 3, 5, 7, 9]), (0.95, [1, 2, 3, 4, 5, 6, 7, 8, 9])]
+)
+def test_images_are_held_out_at_equal_distances(share: float, held: list[int]) -> None:
+    images = Images(torch.arange(10.0).reshape(10, 1, 1, 1), torch.arange(10))
+    some, rest = images.split(share)
+    assert some.labels.tolist() == held
+    assert sorted(some.labels.tolist() + rest.labels.tolist()) == list(range(10))
+    assert torch.equal(some.images.reshape(-1), some.labels.float())
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 2.0, 0.05, float("nan"), float("inf")])
+def test_both_parts_have_images(share: float) -> None:
+    with pytest.raises(SpecError, match="without any"):
+        Images(torch.zeros(10, 1, 1, 1), torch.arange(10)).split(share)
 
 
 def parameters(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -18,7 +18,7 @@ from memristore.errors import FileError, SpecError
 if TYPE_CHECKING:
     from memristore.evaluate.fit_finetune import Finetune
     from memristore.evaluate.fit_result import FitResult
-    from memristore.evaluate.tasks import TaskData
+    from memristore.evaluate.tasks import Accuracy, TaskData
 
 #: Share of the images for fine-tuning that the first of several rounds gets.
 _FIRST_ROUND: Final = 0.75
@@ -65,6 +65,9 @@ def fit(
     images: Annotated[
         int, typer.Option("--images", min=1, help="Test images for the search, not the result.")
     ] = _QUICK,
+    holdout: Annotated[
+        float | None, typer.Option("--holdout", help="Share of the test images that only the result is judged by.")
+    ] = None,
     baselines: Annotated[bool, typer.Option(help="Judge all digital number formats as well.")] = True,
     finetune: Images = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 1,
@@ -94,6 +97,8 @@ def fit(
     if (max_drop is None) == (budget is None):
         raise SpecError("give --max-drop (percentage points) or --budget (cells per weight), one of them")
     task = tasks.get(model, network).load(data) if tasks.known(model) and not Path(model).exists() else None
+    if holdout is not None:
+        task, held = _split(model, task, holdout)
     if task is None and budget is None:
         raise SpecError(f"{model}: nothing tells how accurate bare weights are; give --budget, or name a task")
     found = run(
@@ -103,11 +108,13 @@ def fit(
         retention,
         max_drop=None if max_drop is None else max_drop / 100,
         budget=budget,
+        holdout=None if holdout is None else held,
         trials=trials,
         baselines=baselines,
         finetune=None if finetune is None else _finetune(model, task, finetune, rounds, goal, seed),
         seed=seed,
-        title=f"{model if task is None else task.description}, {device}, {retention}",
+        title=f"{model if task is None else task.description}, {device}, {retention}"
+        + (f", {len(held.test)} test images held out" if holdout is not None else ""),
         report=output.line,
         **({} if task is None else _task_data(task, images)),
     )
@@ -134,6 +141,14 @@ def _show(found: FitResult, output: Output, out: Path | None, weights: Path | No
         write_weights(network if isinstance(network, Mapping) else network.state_dict(), weights)
         output.line(f"wrote {weights}")
     output.document("memristore.fit", 1, found.to_dict())
+
+
+def _split(model: str, task: TaskData | None, share: float) -> tuple[TaskData, Accuracy]:
+    """The task with the rest of its test images, and the accuracy on those held out."""
+    if task is None:
+        raise SpecError(f"{model}: bare weights are judged without images, so that none can be held out")
+    held, rest = task.test.split(share)
+    return replace(task, test=rest, metric=replace(task.metric, test=rest)), replace(task.metric, test=held)
 
 
 def _task_data(task: TaskData, images: int) -> dict[str, Any]:

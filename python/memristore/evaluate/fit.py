@@ -41,6 +41,7 @@ def fit(
     budget: float | None = None,
     batches: Iterable[Any] | None = None,
     quick: Callable[[Any], float] | None = None,
+    holdout: Callable[[Any], float] | None = None,
     trials: int = 5,
     baselines: bool = True,
     finetune: Finetune | None = None,
@@ -80,6 +81,8 @@ def fit(
         ratio and equal error only.
     quick : callable, optional
         A cheaper metric, for example on a part of the test set, for all but the last steps.
+    holdout : callable, optional
+        The metric on data that neither `metric` nor `quick` looks at. The result is judged by it once, in the end.
     trials : int
         Independently programmed arrays for the final judgement.
     baselines : bool
@@ -109,7 +112,7 @@ def fit(
     Notes
     -----
     The recipe is chosen on the data that the metric judges by. With few images the loss on new ones may be larger:
-    the confidence interval covers programming and reading only.
+    the confidence interval covers programming and reading only. `holdout` tells how much larger.
     """
     began = time.monotonic()
     if (max_drop is None) == (budget is None):
@@ -140,6 +143,7 @@ def fit(
         spec=best.spec,
         network=best.network,
         evaluation=found,
+        holdout=None if holdout is None else search.afresh(best, holdout),
         front=Comparison(rows, heading),
         max_drop=max_drop,
         budget=budget,

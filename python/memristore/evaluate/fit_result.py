@@ -52,6 +52,8 @@ class FitResult:
         cells per weight. Values are taken as independent draws from each tensor's own distribution, and the capacity is
         that of inputs on a grid (`memristore.limits.capacity`), at most 7 bits: on cells almost without noise, or for
         weights with structure, a code may need less. Small tensors and exact bits are not in it.
+    holdout : Evaluation or None
+        The same recipe judged by data that the search did not see, if there were any.
     left_out : tuple of (str, str)
         Families that were dropped before a full judgement, and why.
     seconds : float
@@ -65,6 +67,7 @@ class FitResult:
     max_drop: float | None
     budget: float | None
     limit_cells: float
+    holdout: Evaluation | None = None
     left_out: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
 
@@ -76,8 +79,7 @@ class FitResult:
     @property
     def drop(self) -> float:
         """By how much the recipe's mean is worse than the network itself, in the units of the metric."""
-        sign = 1.0 if self.evaluation.metric.higher_is_better else -1.0
-        return sign * (self.evaluation.clean - self.evaluation.results[0].mean)
+        return _drop(self.evaluation)
 
     @property
     def pareto(self) -> tuple[Evaluation, ...]:
@@ -107,13 +109,17 @@ class FitResult:
         """Say what was found, in words; computed from the rows."""
         row, about = self.evaluation, self.evaluation.metric
         result = row.results[0]
-        unit = "points" if about.unit == "fraction" else about.unit
-        lost = f"{about.scale * self.drop:.4g} {unit}".strip()
         out = [
             f"{row.scheme}: {row.cells_per_weight:.3f} cells per weight, {about.label} "
             f"{about.text(result.mean, result.ci95)} over {result.trials} arrays after "
-            f"{format_time(result.at_seconds)}; {lost} below the network itself",
+            f"{format_time(result.at_seconds)}; {_lost(row)}",
         ]
+        if self.holdout is not None:
+            held = self.holdout.results[0]
+            out.append(
+                f"on data that the search did not see: {about.label} {about.text(held.mean, held.ci95)}; "
+                f"{_lost(self.holdout)}"
+            )
         if self.limit_cells < row.cells_per_weight:
             out.append(
                 f"Shannon's limit for the same errors in the same tensors, values taken as independent: "
@@ -140,6 +146,7 @@ class FitResult:
             "max_drop": self.max_drop,
             "budget": self.budget,
             "limit_cells_per_weight": self.limit_cells,
+            "holdout": None if self.holdout is None else self.holdout.to_row(),
             "pareto": [row.scheme for row in self.pareto],
             "left_out": dict(self.left_out),
             "seconds": self.seconds,
@@ -155,6 +162,16 @@ class FitResult:
             except OSError as error:
                 raise FileError(f"{os.fspath(path)}: cannot be written ({error})") from error
         return text
+
+
+def _drop(row: Evaluation) -> float:
+    return (1.0 if row.metric.higher_is_better else -1.0) * (row.clean - row.results[0].mean)
+
+
+def _lost(row: Evaluation) -> str:
+    about = row.metric
+    unit = "points" if about.unit == "fraction" else about.unit
+    return f"{about.scale * _drop(row):.4g} {unit}".strip() + " below the network itself"
 
 
 def limit_cells(

@@ -200,6 +200,14 @@ class Search:
             )
         return self.judged[key]
 
+    def afresh(self, point: Point, metric: Callable[[Any], float]) -> Evaluation:
+        """Judge a recipe by a metric that the search did not use, on the same arrays."""
+        stored = point.prepared.program(seed=self.seed, trace=False, threads=self.threads)
+        return evaluate(
+            stored, self.model, metric, at=self.at, trials=self.trials, scheme=point.name, prepared=point.prepared,
+            progress=self.progress, threads=self.threads,
+        )  # fmt: skip
+
     def drop(self, found: Evaluation) -> float:
         """By how much a judged recipe is worse than the network itself, in the units of the metric."""
         return self.sign * (found.clean - found.results[0].mean)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -52,6 +53,22 @@ class Images:
     def first(self, count: int) -> Images:
         """Return the first `count` images, or all there are, in the same memory."""
         return replace(self, images=self.images[:count], labels=self.labels[:count])
+
+    def split(self, share: float) -> tuple[Images, Images]:
+        """Return a share of the images, at equal distances from one another, and the others, each in their order.
+
+        Both are copies.
+
+        Raises
+        ------
+        SpecError
+            If either part has no image.
+        """
+        taken = (torch.arange(len(self) + 1, dtype=torch.float64) * share).floor().diff() > 0
+        if not (math.isfinite(share) and bool(taken.any()) and bool((~taken).any())):
+            raise SpecError(f"Images: a share of {share:g} of {len(self)} images leaves one part without any")
+        some, rest = (replace(self, images=self.images[m], labels=self.labels[m]) for m in (taken, ~taken))
+        return some, rest
 
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield normalised images, float32, and their labels, up to `size` at a time."""
