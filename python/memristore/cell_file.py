@@ -39,6 +39,10 @@ VERSION: Final = 3
 _KEY: Final = "memristore"
 _BITS: Final = {"bits": FIRST_CELL, "in_place": FIRST_IN_PLACE}
 _STATES: Final = {2: np.uint16, 4: np.float32}
+#: What a header raises whose checksum is right and whose contents are not.
+_UNFIT: Final = (
+    LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, MemristoreError,
+)  # fmt: skip
 _TRACE: Final = {"targets": np.float32, "pulses": np.uint16, "failed": np.uint8}
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -157,17 +161,18 @@ def load(path: str | os.PathLike[str]) -> StoredModel:
         header = json.loads(text)
     except json.JSONDecodeError as error:
         raise FileError(f"{where}: the header is damaged at character {error.pos}: {error.msg}") from None
+    except RecursionError:
+        raise FileError(f"{where}: the header is damaged: it is nested too deeply") from None
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise FileError(f"{where}: the header is not that of stored cells")
-    if header.get("version") != VERSION:
-        raise FileError(
-            f"{where}: format version {header.get('version')!r}; this release reads {VERSION}; use a newer memristore"
-        )
+    if (version := header.get("version")) != VERSION:
+        other = "an older" if isinstance(version, int) and version < VERSION else "a newer"
+        raise FileError(f"{where}: format version {version!r}; this release reads {VERSION}; use {other} memristore")
     if header.get("sha256") != _checksum(header, arrays):
         raise FileError(f"{where}: header or cells do not match their checksum; the file is damaged")
     try:
         return _rebuild(header, arrays)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, MemristoreError) as error:
+    except _UNFIT as error:
         raise FileError(
             f"{where}: the header and the cells do not fit together ({type(error).__name__}: {error})"
         ) from None
@@ -190,7 +195,9 @@ def _rebuild(header: dict[str, Any], arrays: Arrays) -> StoredModel:
 
 
 def _bits(header: dict[str, Any], arrays: Arrays, what: str, spec: StorageSpec) -> BitCells:
-    regions = {region["name"]: Region(**region) for region in header["regions"]}
+    regions = {
+        r["name"]: Region(**{**r, "byte": int(r["byte"]), "length": int(r["length"])}) for r in header["regions"]
+    }
     found = BitFormat.from_dict(header["format"])
     layout = found.layout(8 * sum(region.bytes for region in regions.values()))
     words = [arrays[f"{what}/{i}"] for i in range(len(layout))]

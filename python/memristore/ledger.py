@@ -117,10 +117,11 @@ def planes_stream(stream: str) -> str:
 
 def _extrapolation(found: BitFormat, samples: int | None) -> str:
     notes = []
-    if samples and found.channel.raw_error * samples < 1:
+    if samples and any(part.channel.raw_error * samples < 1 for part in found.parts):
         notes.append(f"tails extrapolated beyond {samples:,} measured writes")
-    if (floor := found.code.measured_floor) and found.block_error < floor:
-        notes.append(f"block error extrapolated below {floor:.0e}")
+    floors = [part.code.measured_floor for part in found.parts if part.block_error < part.code.measured_floor]
+    if floors:
+        notes.append(f"block error extrapolated below {max(floors):.0e}")
     return f" ({'; '.join(notes)})" if notes else ""
 
 
@@ -149,7 +150,7 @@ def _bit_rows(model: StoredModel, bits: BitCells, words: str, names: dict[str, s
     note = (
         f"{found.describe()}, {100 * found.code.check_bits / found.code.block_data_bits:.1f} % overhead, "
         f"{found.net_bits_per_cell:.2f} net bits per cell, sized for raw error {found.channel.raw_error:.1e} after "
-        f"{format_time(model.spec.retention_seconds)}: block error {found.block_error:.1e}, "
+        f"{format_time(model.spec.retention_seconds)}: block error {found.worst_error:.1e}, "
         f"{verdict}{_extrapolation(found, model.spec.cell.samples)}"
     )
     rows.append(Row("(array)", words, "parity", parity, bits.cells - cells, note))

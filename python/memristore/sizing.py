@@ -43,12 +43,17 @@ class BitFormat:
     channel : BitChannel
         What the code sees, at programming or at the end of the retention time, whichever is worse.
     block_error : float
-        Probability that a block then comes back wrong, as the code predicts it.
+        Probability that a block then comes back wrong, as the code predicts it; blocks of the tail have their own.
     target : float
         What was asked for.
     tail : BitFormat, optional
         Levels and code of smaller blocks for what is left over after the last whole superblock, where that takes fewer
-        cells than a shortened superblock of `code`. As many copies.
+        cells than a shortened superblock of `code`. As many copies, and no tail of its own.
+
+    Raises
+    ------
+    SpecError
+        If the tail does not go with the rest.
     """
 
     code: BitCode
@@ -59,10 +64,24 @@ class BitFormat:
     target: float = BLOCK_ERROR
     tail: BitFormat | None = None
 
+    def __post_init__(self) -> None:
+        if self.tail is not None and (self.tail.copies != self.copies or self.tail.tail is not None):
+            raise SpecError("a format's tail has as many copies as the format, and no tail of its own")
+
+    @property
+    def parts(self) -> tuple[BitFormat, ...]:
+        """The format, and its tail if it has one."""
+        return (self,) if self.tail is None else (self, self.tail)
+
+    @property
+    def worst_error(self) -> float:
+        """Largest probability that a block comes back wrong, of the tail or of the others."""
+        return max(part.block_error for part in self.parts)
+
     @property
     def met(self) -> bool:
         """Whether the target is reached."""
-        return self.block_error <= self.target and (self.tail is None or self.tail.met)
+        return all(part.block_error <= part.target for part in self.parts)
 
     @property
     def cells_per_coded_bit(self) -> float:

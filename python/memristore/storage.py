@@ -223,7 +223,7 @@ def _pack(spec: StorageSpec, streams: list[BitStream], code: BitCode, first_cell
     found = spec.bit_format(sum(8 * s.data.size for s in streams), code)
     if streams and not found.met:
         warnings.warn(
-            f"{spec.cell.name}: bits reach a block error of {found.block_error:.1e} with {found.describe()}, not "
+            f"{spec.cell.name}: bits reach a block error of {found.worst_error:.1e} with {found.describe()}, not "
             f"{found.target:g}; the ledger says so",
             stacklevel=4,
         )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 import memristore as ms
-from memristore import rng
+from memristore import cell_file, rng
 from memristore.bit_cells import BitCells
 from memristore.channel import BitChannel
 from memristore.cli import app
 from memristore.codes import BitCode
-from memristore.errors import SpecError
+from memristore.errors import FileError, SpecError
 from memristore.evaluate.compare import compare
 from memristore.evaluate.schemes import BEST, Scheme, digital_schemes
 from memristore.evaluate.sdr import EXACT, Sdr
@@ -175,6 +179,63 @@ def test_a_tail_pays_for_itself() -> None:
     whole = sized_for(ms.Ldpc(length="long"), "pcm-ibm-90nm", "1 year", payload_bits=280_448)
     assert found.cells(280_448) < 0.97 * whole.cells(280_448)
     assert "the rest in" in found.describe()
+
+
+def test_a_tail_is_judged_like_the_rest() -> None:
+    """Its blocks are what fails first: in predictions beyond the retention time, and in what the ledger says."""
+    spec = ms.StorageSpec(compress=(ms.Raw(),), bits=ms.Densest(), retention="1 year")
+    state = {"w": torch.randn(280_448 // 32, generator=torch.Generator().manual_seed(1))}
+    found = ms.store(state, spec, seed=0).bits.format
+    assert found.tail is not None
+    late = 3.2e8
+    main, tail = (f.code.block_error(spec.level_design(f).channel(late)) for f in found.parts)
+    assert tail > 100 * main
+    assert ms.predict(state, spec, at=late).block_error == pytest.approx(tail)
+    spec = ms.StorageSpec(device="pcm-partial-set/pooled", bits=ms.Densest(), retention="1 year", compensation=None)
+    state = {"w": torch.from_numpy(np.random.default_rng(0).integers(0, 256, 226_795 // 8, dtype=np.uint8))}
+    stored = ms.store(state, spec, seed=0)
+    found = stored.bits.format
+    assert found.tail is not None
+    assert found.tail.block_error > found.block_error
+    assert f"block error {found.tail.block_error:.1e}" in str(stored.ledger())
+    assert "tails extrapolated beyond 120 measured writes" in str(stored.ledger())
+
+
+def test_a_tail_of_other_copies_is_refused(tmp_path: Path) -> None:
+    """Cells are counted, and copies kept apart, by the copies of the whole; so in files."""
+    found = sized_for(ms.Densest(), "pcm-ibm-90nm", "1 year", payload_bits=280_448)
+    assert found.tail is not None
+    for tail in (dataclasses.replace(found.tail, copies=2), found):
+        with pytest.raises(SpecError, match="tail"):
+            dataclasses.replace(found, tail=tail)
+    path = tmp_path / "w.cells"
+    state = {"w": torch.zeros(280_448 // 8, dtype=torch.uint8)}
+    ms.store(state, ms.StorageSpec(bits=ms.Densest(), retention="1 year"), seed=0).save(path)
+    with safe_open(str(path), framework="numpy") as file:
+        text = file.metadata()["memristore"]
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def opened(text: str) -> None:
+        save_file(arrays, path, metadata={"memristore": text})
+        ms.StoredModel.open(path)
+
+    opened(text)
+    for where, value in (("copies", 16), ("copies", -1), ("copies", math.inf), ("tail", json.loads(text)["bits"])):
+        header = json.loads(text)
+        header["bits"]["format"]["tail"][where] = value
+        header["sha256"] = cell_file._checksum(header, arrays)
+        with pytest.raises(FileError):
+            opened(json.dumps(header))
+    header = json.loads(text)
+    header["bits"]["regions"][0]["byte"] = math.nan
+    header["sha256"] = cell_file._checksum(header, arrays)
+    with pytest.raises(FileError):
+        opened(json.dumps(header))
+    with pytest.raises(FileError, match="nested"):
+        opened(text.replace('"tail": null', '"tail": ' + "[" * 100_000 + "]" * 100_000, 1))
+    for version, words in ((2, "an older"), (4, "a newer")):
+        with pytest.raises(FileError, match=words):
+            opened(json.dumps({**json.loads(text), "version": version}))
 
 
 def test_in_place_words_carry_no_other_code() -> None:

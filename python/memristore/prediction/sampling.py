@@ -243,8 +243,9 @@ class _Judge:
                 found = self.spec.bit_format(total, code)
                 each[outer] = found.cells(total) / total
                 form = found if outer else form
-                channel = self.spec.level_design(found).channel(self.at)
-                error = max(error, found.code.block_error(channel))
+                for part in found.parts:
+                    channel = self.spec.level_design(part).channel(self.at)
+                    error = max(error, part.code.block_error(channel))
         return each, error, form
 
     def _tensor(self, entry: Entry, threads: int) -> tuple[Part, list[_Row]]:
