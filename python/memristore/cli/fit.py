@@ -29,7 +29,6 @@ _BATCH: Final = 250
 _WIDE: Final = 100
 _WIDE_IMAGES: Final = 100
 _WIDE_BATCH: Final = 50
-_QUICK: Final = 2000
 
 
 Network = Annotated[
@@ -38,6 +37,9 @@ Network = Annotated[
 Images = Annotated[
     int | None,
     typer.Option("--finetune", min=1, metavar="IMAGES", help="Fine-tune as well, on so many training images."),
+]
+Holdout = Annotated[
+    float | None, typer.Option("--holdout", help="Share of the test images that only the result is judged by.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the recipe, for 'store --spec'.")]
 WeightsOut = Annotated[
@@ -62,12 +64,8 @@ def fit(
     ] = None,
     budget: Annotated[float | None, typer.Option("--budget", help="Cells per weight, instead of --max-drop.")] = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Independently programmed arrays.")] = 5,
-    images: Annotated[
-        int, typer.Option("--images", min=1, help="Test images for the search, not the result.")
-    ] = _QUICK,
-    holdout: Annotated[
-        float | None, typer.Option("--holdout", help="Share of the test images that only the result is judged by.")
-    ] = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="Test images for the search, not the result.")] = 2000,
+    holdout: Holdout = None,
     baselines: Annotated[bool, typer.Option(help="Judge all digital number formats as well.")] = True,
     finetune: Images = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of fine-tuning.")] = 1,
@@ -91,16 +89,14 @@ def fit(
     from memristore.evaluate.weights import find_weights
 
     output = Output(json)
-    for path in (out, weights, plot):
-        if path is not None:
-            ensure_folder(path)
+    for path in filter(None, (out, weights, plot)):
+        ensure_folder(path)
     if (max_drop is None) == (budget is None):
         raise SpecError("give --max-drop (percentage points) or --budget (cells per weight), one of them")
     task = tasks.get(model, network).load(data) if tasks.known(model) and not Path(model).exists() else None
-    if holdout is not None:
-        task, held = _split(model, task, holdout)
     if task is None and budget is None:
         raise SpecError(f"{model}: nothing tells how accurate bare weights are; give --budget, or name a task")
+    task, held = (task, None) if holdout is None else _split(model, task, holdout)
     found = run(
         find_weights(model, data) if task is None else task.model,
         device,
@@ -108,17 +104,23 @@ def fit(
         retention,
         max_drop=None if max_drop is None else max_drop / 100,
         budget=budget,
-        holdout=None if holdout is None else held,
+        holdout=held,
         trials=trials,
         baselines=baselines,
         finetune=None if finetune is None else _finetune(model, task, finetune, rounds, goal, seed),
         seed=seed,
-        title=f"{model if task is None else task.description}, {device}, {retention}"
-        + (f", {len(held.test)} test images held out" if holdout is not None else ""),
+        title=f"{_described(model, task, held)}, {device}, {retention}",
         report=output.line,
         **({} if task is None else _task_data(task, images)),
     )
     _show(found, output, out, weights, plot)
+
+
+def _described(model: str, task: TaskData | None, held: Accuracy | None) -> str:
+    """What is fitted, in words."""
+    if task is None:
+        return model
+    return task.description if held is None else f"{task.description}, {len(held.test)} held out"
 
 
 def _show(found: FitResult, output: Output, out: Path | None, weights: Path | None, plot: Path | None) -> None:
