@@ -18,7 +18,9 @@ import memristore as ms
 from memristore.cli import app
 from memristore.errors import SpecError, TensorError
 from memristore.evaluate.fit_calibrate import folded
-from memristore.evaluate.fit_finetune import one_cycle
+from memristore.evaluate.fit_families import quantised, tensors_of
+from memristore.evaluate.fit_finetune import Tuning, one_cycle
+from memristore.evaluate.fit_search import Search
 from memristore.evaluate.tasks import Images
 from memristore.evaluate.tasks.augment import Batches as AugmentedBatches
 from memristore.train import GridQuantizer, quantized_finetune
@@ -230,6 +232,48 @@ def test_bad_input_is_refused(model: nn.Module) -> None:
         broken[0].weight[0, 0] = float("nan")  # type: ignore[index]
     with pytest.raises(TensorError, match=r"0.weight.*not finite"):
         GridQuantizer(broken)
+
+
+def test_a_grid_can_be_gone_on_with(model: nn.Module) -> None:
+    first = GridQuantizer(model, 5.0)
+    trained = copy.deepcopy(model)
+    first.settle(trained)
+    again = GridQuantizer(trained, steps=first.steps)
+    assert again.steps == first.steps
+    assert again.bits(trained) == first.bits(trained)
+    again.settle(trained)
+    assert torch.equal(trained[0].weight, first(model)["0.weight"])  # type: ignore[index]
+    one = GridQuantizer(model, steps={"3.weight": 0.1})
+    assert one.steps == {"3.weight": float(np.float32(0.1))}
+    for wrong, message in (({"0.bias": 0.1}, "0.bias"), ({"3.weight": 0.0}, "3.weight"), ({}, "no tensor")):
+        with pytest.raises(SpecError, match=message):
+            GridQuantizer(model, steps=wrong)
+
+
+def test_a_round_for_as_many_cells_keeps_the_grid(model: nn.Module) -> None:
+    seen: list[dict[str, float]] = []
+
+    class Looking(Tuning):
+        def _train(self, quantizer: GridQuantizer, batches: Any, number: int) -> None:
+            seen.append(dict(quantizer.steps))
+            super()._train(quantizer, batches, number)
+
+    base = ms.StorageSpec(device="pcm-ibm-90nm", retention="1 year")
+    search = Search(
+        model, Agreement(), None, divergence=None, at=base.retention_seconds, trials=1, seed=0, progress=False,
+        report=lambda line: None, threads=0,
+    )  # fmt: skip
+    tensors = tensors_of(model, base)
+    start = search.point(quantised(base, tensors, {t.name: 0.0 for t in tensors}, "plain"), 14.0)
+    settings = ms.Finetune(loader=lambda r: Batches(seed=5 + r), rounds=4, price=0.1, rate=0.01)
+    tuning = Looking(search, base, tensors, {t.name: 1.0 for t in tensors}, settings)
+    # Shares of the bound, one for each ratio of the vectors: near misses ask for as many cells again, a hit for fewer.
+    shares = iter([2.0] * 3 + [1.5] * 3 + [0.1, 5.0])
+    (found,) = tuning.run(start, lambda point: next(shares, 5.0))
+    assert len(seen) == 4
+    assert seen[0] == seen[1] == seen[2] != seen[3]
+    assert found.name.startswith("fine-tuned on a grid, round 3")
+    assert found.cells < start.cells
 
 
 class Agreement:

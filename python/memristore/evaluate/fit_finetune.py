@@ -45,8 +45,12 @@ _LEAST: Final = 0.25
 #: price brings them down, which takes time.
 _MORE: Final = 0.2
 _LONG: Final = 4000
-#: Learning rate of later rounds, relative to the first.
+#: Learning rate of later rounds, relative to the first: on a new grid, and on the one that weights lie on, which a
+#: higher rate would make them leave.
 _LATER: Final = 0.5
+_SETTLING: Final = 0.1
+#: How far bits may be from a round's goal, relative to it, for the grid of the last round to be kept.
+_NEAR: Final = 0.02
 #: Cells of the next goal, relative to the last: by the share of the bound that was used up. After a miss that is not a
 #: large one, more training at the same goal is tried before more cells.
 _NEXT: Final = ((0.5, 0.92), (1.0, 0.96), (3.0, 1.0), (math.inf, 1.06))
@@ -76,8 +80,8 @@ class Finetune:
         Rounds of training; after each the network is stored and judged, and the next one's goal is set. Give
         most batches to the first; later rounds are to correct its cells.
     rate : float
-        Largest learning rate of the first round, twice that of the others (SGD with Nesterov momentum of 0.9, one
-        cycle each).
+        Largest learning rate of the first round (SGD with Nesterov momentum of 0.9, one cycle each round). A later
+        round has half of it; one that aims at as many cells as there are keeps its grid and has a tenth.
     price : float
         Loss, nats, that a bit per weight is worth when training begins; it is then steered so that the goal is met. See
         :class:`memristore.train.GridQuantizer`.
@@ -161,6 +165,7 @@ class Tuning:
         self.names = {tensor.stream: tensor.name for tensor in large_tensors(tensors)}
         self.weights = sum(tensor.size for tensor in tensors)
         self._coded = _CODED
+        self._last: GridQuantizer | None = None
 
     def run(self, best: Point, judge: Callable[[Point], float], budget: float | None = None) -> list[Point]:
         """Train, and return the points that were accepted, fewest cells first.
@@ -190,6 +195,7 @@ class Tuning:
                 # What was found before is worth keeping.
                 self.search.report(f"fine-tuning stopped in round {number + 1}: {error}")
                 break
+            self._last = quantizer
             points = self._points(quantizer, number)
             cells_per_bit = points[0].cells / max(_bits(points[0]), 1)
             self._coded = self._parts(points[0].prepared)[0] / max(quantizer.bits(self.latent), 1.0)
@@ -217,8 +223,11 @@ class Tuning:
         sample = self._with_bits(max(bits, least))
         _, aside = self._parts(self._prepared(folded(self._settled(sample).eval()), _VECTOR_SDRS[0]))
         wanted = max(bits - aside, least) / self._coded
+        last, calls = self._last, max(calls, 1)
+        if last is not None and abs(last.bits(self.latent) - wanted) <= _NEAR * wanted:
+            return GridQuantizer(self.latent, price=last.price, steps=last.steps, goal=wanted, calls=calls)
         start = (1 + _MORE * min(calls / _LONG, 1.0)) * wanted
-        return self._with_bits(start, goal=wanted, calls=max(calls, 1))
+        return self._with_bits(start, goal=wanted, calls=calls)
 
     def _with_bits(self, bits: float, **goal: Any) -> GridQuantizer:
         """Steps with which the levels take this many bits before training."""
@@ -244,7 +253,8 @@ class Tuning:
     def _train(self, quantizer: GridQuantizer, batches: Iterable[Any], number: int) -> None:
         settings = self.settings
         steps = len(batches) if isinstance(batches, Sized) else 0
-        rate = settings.rate * (_LATER if number else 1.0)
+        last = self._last
+        rate = settings.rate * (1.0 if last is None else _SETTLING if quantizer.steps == last.steps else _LATER)
         tuned = robust_finetune(
             self.latent, self.base, lambda _: batches, noise=quantizer, noise_schedule="constant",
             teacher=self.teacher, kl=settings.kl, temperature=settings.temperature,

@@ -61,11 +61,14 @@ class GridQuantizer:
         bits than on a straight course from the first look to the goal, and falls while there are fewer.
     calls : int, optional
         Forward passes of the whole run, which a goal needs; the course takes the first 85 % of them.
+    steps : mapping of str to float, optional
+        Step of each tensor, by the name of its parameter, instead of those that `sdr` asks for: to go on with a network
+        that is on a grid already.
 
     Raises
     ------
     SpecError
-        If a number is out of range or no tensor has a step.
+        If a number is out of range, no tensor has a step, or steps are given for what is no tensor to quantise.
     TensorError
         If a weight is not finite.
 
@@ -77,7 +80,7 @@ class GridQuantizer:
 
     def __init__(
         self, model: nn.Module, sdr: Rules = 8.0, *, price: float = 5e-6, threshold: float = 0.6, refresh: int = 20,
-        goal: float | None = None, calls: int | None = None,
+        goal: float | None = None, calls: int | None = None, steps: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         check_number("quantized", "price", price, 0, 1e3)
         check_number("quantized", "threshold", threshold, 0.5, 1)
@@ -89,22 +92,23 @@ class GridQuantizer:
             check_number("quantized", "calls", calls, 1, 10**12, integer=True)
             check_number("quantized", "price (with a goal)", price, 0, 1e3, open_low=True)
         self.price, self.threshold, self.every, self.goal, self.calls = price, threshold, refresh, goal, calls
-        self.steps: dict[str, float] = {}
-        for name, weight in model.named_parameters():
-            ratio = _ratio(sdr, name)
-            if weight.dim() < 2 or not weight.is_floating_point() or ratio is None:
-                continue
-            flat = weight.detach().reshape(-1)
-            if not bool(torch.isfinite(flat).all()):
-                raise TensorError(f"quantized: {name} holds values that are not finite; repair them first")
-            step = self._step(_sample(flat).cpu().double(), ratio) if flat.numel() else 0.0
-            if step > 0:
-                self.steps[name] = step
+        wide = {name: w.detach() for name, w in model.named_parameters() if w.dim() >= 2 and w.is_floating_point()}
+        self.steps = self._chosen(wide, sdr) if steps is None else _given(wide, steps)
         if not self.steps:
             raise SpecError("quantized: no tensor of two dimensions or more to quantise")
         self._slopes: dict[str, torch.Tensor] = {}
         self._calls = 0
         self._factor, self._sum, self._first = 1.0, 0.0, 0.0
+
+    def _chosen(self, wide: Mapping[str, torch.Tensor], sdr: Rules) -> dict[str, float]:
+        """Steps with which rounding leaves the ratios asked for; none for tensors that say nothing."""
+        found = {}
+        for name, weight in wide.items():
+            ratio = _ratio(sdr, name)
+            if ratio is not None and weight.numel():
+                _check_finite(name, weight)
+                found[name] = self._step(_sample(weight.reshape(-1)).cpu().double(), ratio)
+        return {name: step for name, step in found.items() if step > 0}
 
     def _step(self, weight: torch.Tensor, ratio: float) -> float:
         power = float(weight.var(correction=0))
@@ -115,8 +119,7 @@ class GridQuantizer:
             middle = 0.5 * (low + high)
             error = float((weight - middle * self.levels(weight, middle)).square().mean())
             low, high = (middle, high) if error <= power * 10 ** (-ratio / 10) else (low, middle)
-        # A float32 number, so that levels times the step are what a float32 network holds.
-        return float(torch.tensor(low or high, dtype=torch.float32))
+        return _float32(low or high)
 
     def levels(self, weight: torch.Tensor, step: float) -> torch.Tensor:
         """Multiples of the step, as floating numbers of at least 32 bits."""
@@ -277,6 +280,25 @@ def _rate(levels: torch.Tensor) -> tuple[torch.Tensor, float]:
     kinds = (slope.shape[0], slope.shape[1], *levels.shape[2:])
     total = float(bits) / math.log(2) - float((counts.cpu() * part.log2()).sum())
     return slope.to(levels.dtype).reshape(kinds), total
+
+
+def _given(wide: Mapping[str, torch.Tensor], steps: Mapping[str, float]) -> dict[str, float]:
+    for name, step in steps.items():
+        if name not in wide:
+            raise SpecError(f"quantized: there is no parameter {name!r} of two dimensions or more to give a step to")
+        check_number("quantized", f"step of {name!r}", step, 0, 1e38, open_low=True)
+        _check_finite(name, wide[name])
+    return {name: _float32(step) for name, step in steps.items()}
+
+
+def _float32(step: float) -> float:
+    """A float32 number, so that levels times the step are what a float32 network holds."""
+    return float(torch.tensor(step, dtype=torch.float32))
+
+
+def _check_finite(name: str, weight: torch.Tensor) -> None:
+    if not bool(torch.isfinite(weight).all()):
+        raise TensorError(f"quantized: {name} holds values that are not finite; repair them first")
 
 
 def _sample(flat: torch.Tensor) -> torch.Tensor:
