@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from memristore.evaluate import Comparison, Result, attribute, evaluate
 from memristore.evaluate.comparison import print_table
 from memristore.evaluate.probe import Probe
 from memristore.evaluate.stopping import arrays_for
-from memristore.evaluate.tasks import Accuracy, Fidelity, Images
+from memristore.evaluate.tasks import Accuracy, Expected, Fidelity, Images
 from memristore.rng import key
 
 SPEC = ms.StorageSpec(protect=(ms.Sign(),))
@@ -119,6 +120,44 @@ def test_clean_answers(model: nn.Module, metric: Accuracy) -> None:
     assert "KL, nats" in print_table(evaluation.table())
     assert evaluation.to_dataframe()["kl"][0] == pytest.approx(result.mean_of("kl")[0])
     assert isinstance(fidelity, Fidelity)
+
+
+def test_expected_accuracy_tells_small_losses_with_few_images(model: nn.Module) -> None:
+    """20,000 labels drawn from the network's own probabilities: standard errors of means are at most 0.0036."""
+    draw = torch.Generator().manual_seed(4)
+    inputs = 3 * torch.randn(20_000, 12, generator=draw)
+    with torch.inference_mode():
+        scores = model(inputs)
+        labels = torch.multinomial(scores.softmax(1), 1, generator=draw)[:, 0]
+    whole = Accuracy(Images(inputs, labels))
+    expected = Expected(whole, model)
+    # It expects of the network itself what that has.
+    assert expected(model) == pytest.approx(whole(model), abs=1e-6)
+    assert expected.temperature == pytest.approx(1.0, abs=0.1)
+    noisy = copy.deepcopy(model)
+    with torch.no_grad():
+        noisy[0].weight.add_(0.05 * torch.randn(24, 12, generator=draw))
+    assert expected(noisy) == pytest.approx(whole(noisy), abs=5 * 0.0036)
+    lost: dict[type, list[float]] = {Accuracy: [], Expected: []}
+    for start in range(0, 20_000, 250):
+        some = Accuracy(Images(inputs[start : start + 250], labels[start : start + 250]))
+        for kind, judge in ((Accuracy, some), (Expected, Expected(some, model))):
+            lost[kind].append(judge(model) - judge(noisy))
+    assert np.std(lost[Expected]) < 0.6 * np.std(lost[Accuracy])
+    assert min(lost[Expected]) >= 0
+
+    class Sure(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return 3 * model(images)
+
+    sure = Expected(whole, Sure())
+    assert sure.temperature == pytest.approx(3 * expected.temperature, rel=1e-3)
+    assert sure(noisy) == pytest.approx(expected(noisy), abs=1e-3)
+    with torch.no_grad():
+        noisy[3].weight.fill_(float("nan"))
+    assert 0 <= expected(noisy) <= 1
+    with pytest.raises(TensorError, match="not finite"):
+        Expected(whole, noisy)
 
 
 def test_a_wanted_precision(model: nn.Module) -> None:

@@ -29,6 +29,8 @@ _BATCH: Final = 250
 _WIDE: Final = 100
 _WIDE_IMAGES: Final = 100
 _WIDE_BATCH: Final = 50
+#: Fewer test images than this are too few to count right answers on: a point of accuracy is lost in the noise.
+_MANY: Final = 1000
 
 
 Network = Annotated[
@@ -154,15 +156,15 @@ def _split(model: str, task: TaskData | None, share: float) -> tuple[TaskData, A
 
 
 def _task_data(task: TaskData, images: int) -> dict[str, Any]:
-    """Inputs for the predicted loss, none of which is judged by, and the metric on a part of the test images."""
-    few = task.test.first(images)
+    """Inputs for the predicted loss, none of which is judged by, and the metric for the search on some test images."""
+    from memristore.evaluate.tasks import Expected
+
+    few = replace(task.metric, test=task.test.first(images))
     wide = task.test.images.shape[-1] > _WIDE
     some, batch = (_WIDE_IMAGES, _WIDE_BATCH) if wide else (_IMAGES, _BATCH)
     batches = [inputs for inputs, _ in task.train.first(some).batches(batch)]
-    return {
-        "batches": batches or None,
-        "quick": replace(task.metric, test=few) if len(few) < len(task.test) else None,
-    }
+    quick = Expected(few, task.model) if len(few.test) < _MANY else few if len(few.test) < len(task.test) else None
+    return {"batches": batches or None, "quick": quick}
 
 
 def _finetune(model: str, task: TaskData | None, images: int, rounds: int, goal: float | None, seed: int) -> Finetune:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from memristore.errors import SpecError
 from memristore.evaluate.tasks.cifar10 import Cifar10
-from memristore.evaluate.tasks.data import Accuracy, Fidelity, Images, TaskData
+from memristore.evaluate.tasks.data import Accuracy, Expected, Fidelity, Images, TaskData
 from memristore.evaluate.tasks.digits import Digits
 from memristore.evaluate.tasks.imagenet import ImageNet
 from memristore.evaluate.tasks.mnist import Mnist
@@ -24,6 +24,7 @@ from memristore.evaluate.tasks.training import pruned_model
 __all__ = [
     "Accuracy",
     "Cifar10",
+    "Expected",
     "Fidelity",
     "ImageNet",
     "Images",

@@ -102,6 +102,9 @@ def scores_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 #: Divergence of an image counts at most this much, nats: a network whose scores are not finite has some divergence too.
 MOST_NATS: Final = 100.0
+#: Range of the temperature that probabilities are softened by, and halvings (of its logarithm) in which it is sought.
+_TEMPERATURES: Final = (0.05, 20.0)
+_HALVINGS: Final = 40
 
 
 @contextmanager
@@ -201,6 +204,57 @@ class Fidelity:
                 divergence += float(nats.nan_to_num(nan=MOST_NATS).clamp(0.0, MOST_NATS).sum())
         count = max(len(self.accuracy.test), 1)
         return {self.name: right / count, "agreement": same / count, "kl": divergence / count}
+
+
+class Expected:
+    """Accuracy that is to be expected of a network's answers by what the clean network holds them to be worth.
+
+    An answer counts as the probability that the clean network gives it, so that one that was a toss-up before costs
+    nothing if it changes. With few images this tells losses far less noisily than counting right answers, but
+    somewhat too large: an error that does good cannot show. Probabilities are softened by a temperature with which the
+    clean network expects the accuracy that it has (C. Guo et al., "On calibration of modern neural networks", ICML
+    2017, arXiv:1706.04599).
+
+    Parameters
+    ----------
+    accuracy : Accuracy
+        Images, and how many at a time.
+    clean : Module
+        The network itself. Its probabilities are kept: 8 bytes per image and class.
+
+    Raises
+    ------
+    TensorError
+        If the clean network's scores are not finite.
+    """
+
+    unit = Accuracy.unit
+    name = "expected accuracy"
+
+    def __init__(self, accuracy: Accuracy, clean: nn.Module) -> None:
+        self.accuracy = accuracy
+        with judging(clean):
+            scores = torch.cat([scores_of(clean, images) for images, _ in accuracy.test.batches(accuracy.batch)])
+        if not bool(torch.isfinite(scores).all()):
+            raise TensorError("the network's scores are not finite for all images, so that they say nothing of others")
+        right = float((scores.argmax(1) == accuracy.test.labels).double().mean())
+        low, high = _TEMPERATURES
+        for _ in range(_HALVINGS):
+            middle = math.sqrt(low * high)
+            sure = float((scores.double() / middle).softmax(1).amax(1).mean())
+            low, high = (middle, high) if sure > right else (low, middle)
+        self.temperature = math.sqrt(low * high)
+        self._worth = (scores.double() / self.temperature).softmax(1)
+
+    def __call__(self, model: nn.Module) -> float:
+        """Return the mean worth of a network's answers, in [0, 1]."""
+        total, start = 0.0, 0
+        with judging(model):
+            for images, _ in self.accuracy.test.batches(self.accuracy.batch):
+                answers = scores_of(model, images).argmax(1)
+                total += float(self._worth[start : start + len(answers)].gather(1, answers[:, None]).sum())
+                start += len(answers)
+        return total / max(start, 1)
 
 
 @dataclass(frozen=True, eq=False)
