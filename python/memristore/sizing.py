@@ -116,6 +116,12 @@ class BitFormat:
             choices.append(some + self.tail._shortened(left))
         return groups + min(choices, key=lambda choice: sum(group.cells for group in choice))
 
+    def shares(self, data_bits: int) -> list[tuple[BitFormat, float]]:
+        """The parts that hold so many bits, each with its share of them."""
+        groups = self.layout(data_bits)
+        held = [sum(g.words * g.code.block_data_bits for g in groups if g.format is part) for part in self.parts]
+        return [(part, bits / sum(held)) for part, bits in zip(self.parts, held, strict=True) if bits]
+
     @property
     def _superblock_bytes(self) -> int:
         return self.levels.bits * (self.code.block_data_bits // 8)

@@ -187,6 +187,11 @@ def test_a_tail_is_judged_like_the_rest() -> None:
     state = {"w": torch.randn(280_448 // 32, generator=torch.Generator().manual_seed(1))}
     found = ms.store(state, spec, seed=0).bits.format
     assert found.tail is not None
+    # Ten words of the long code hold 266,240 of the bits, two of the short one the rest.
+    assert [part for part, _ in found.shares(280_448)] == list(found.parts)
+    assert [share for _, share in found.shares(280_448)] == pytest.approx(
+        [266_240 / 280_448, 14_208 / 280_448], rel=0.01
+    )
     late = 3.2e8
     main, tail = (f.code.block_error(spec.level_design(f).channel(late)) for f in found.parts)
     assert tail > 100 * main

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -111,12 +111,16 @@ def predict(
         prepared = prepare(state, spec, threads=threads)
     judge = _Judge(prepared, spec, seconds, tensors, looked, threads)
 
-    def damaged(found: BitFormat | None) -> dict[str, float]:
+    def damaged(shares: Sequence[tuple[BitFormat, float]]) -> dict[str, float]:
         looked = _excerpt(tensors)
-        # In the format of the whole network, which fewer bits might not be given.
-        fixed = alone if found is None else dataclasses.replace(alone, bits=found.code, levels=found.levels)
-        made = prepare(looked, fixed, threads=threads).program(seed=0, trace=False, threads=threads)
-        return errors_of(made.load(at=seconds, threads=threads), looked)
+        out: dict[str, float] = {}
+        # In the formats of the whole network, which fewer bits might not be given.
+        recipes = [(dataclasses.replace(alone, bits=part.code, levels=part.levels), share) for part, share in shares]
+        for fixed, share in recipes or [(alone, 1.0)]:
+            made = prepare(looked, fixed, threads=threads).program(seed=0, trace=False, threads=threads)
+            for name, error in errors_of(made.load(at=seconds, threads=threads), looked).items():
+                out[name] = out.get(name, 0.0) + share * error
+        return out
 
     return judge.prediction(damaged)
 
@@ -206,10 +210,11 @@ class _Judge:
         """Values of a tensor for each one that was looked at."""
         return self.tensors[entry.name].numel() / max(entry.size, 1)
 
-    def prediction(self, damaged: Callable[[BitFormat | None], dict[str, float]]) -> Prediction:
+    def prediction(self, damaged: Callable[[Sequence[tuple[BitFormat, float]]], dict[str, float]]) -> Prediction:
         """Judge all tensors, then count the cells of their bits together.
 
-        Where many bits are expected to come back wrong, errors are those that `damaged` finds, by storing tensors.
+        Where many bits are expected to come back wrong, errors are those that `damaged` finds, by storing tensors in
+        each part of the format, with its share of the bits.
         """
         found = each_stream(self._tensor, self.entries, self.threads, lambda entry: entry.size)
         spec, references = self.spec, self.spec.references
@@ -219,12 +224,12 @@ class _Judge:
         if any(s.name.endswith(f"{SEPARATOR}coded") for s in bits):
             shared += len(bits)
         shared += 0 if references is None else 32
-        each, error, form = self._cells_per_bit([row for _, rows in found for row in rows], shared)
+        each, error, shares = self._cells_per_bit([row for _, rows in found for row in rows], shared)
         streams: list[Part] = []
         totals: list[Part] = []
         # Without reference cells, bits of cells that drift are read with the thresholds of fresh ones.
         lost = error > _DAMAGE or (self.spec.cell.drifts and references is None and self.at > 0 and bool(bits))
-        errors = damaged(form) if lost else {}
+        errors = damaged(shares) if lost else {}
         for whole, rows in found:
             error_sum = errors[whole.tensor] * whole.items if whole.tensor in errors else whole.error
             mine = [dataclasses.replace(part, cells=part.cells + each[outer] * n) for part, n, outer in rows]
@@ -234,19 +239,23 @@ class _Judge:
         weights = sum(self.tensors[e.name].numel() for e in self.entries if e.parameter)
         return Prediction(spec, self.at, totals, streams, cells, weights, error, self.sources, self._note(error, lost))
 
-    def _cells_per_bit(self, rows: list[_Row], shared: float) -> tuple[dict[bool, float], float, BitFormat | None]:
-        """Cells for a bit, by whether the recipe's code protects it; largest probability of a wrong block; format."""
-        each, error, form = {True: 0.0, False: 0.0}, 0.0, None
+    def _cells_per_bit(
+        self, rows: list[_Row], shared: float
+    ) -> tuple[dict[bool, float], float, list[tuple[BitFormat, float]]]:
+        """Cells for a bit, by whether the recipe's code protects it; largest probability of a wrong block; formats."""
+        each, error = {True: 0.0, False: 0.0}, 0.0
+        shares: list[tuple[BitFormat, float]] = []
         for outer, code in ((True, self.spec.bits), (False, InPlace())):
             total = math.ceil(sum(n for _, n, mine in rows if mine == outer) + (shared if outer else 0.0))
             if total:
                 found = self.spec.bit_format(total, code)
                 each[outer] = found.cells(total) / total
-                form = found if outer else form
-                for part in found.parts:
+                held = found.shares(total)
+                shares = held if outer else shares
+                for part, _ in held:
                     channel = self.spec.level_design(part).channel(self.at)
                     error = max(error, part.code.block_error(channel))
-        return each, error, form
+        return each, error, shares
 
     def _tensor(self, entry: Entry, threads: int) -> tuple[Part, list[_Row]]:
         """Power and error of a tensor; its streams, with the cells of values and the number of bits."""
