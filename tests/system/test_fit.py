@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -31,8 +32,9 @@ from memristore.evaluate.fit_families import (
     tensors_of,
 )
 from memristore.evaluate.fit_measure import LEVELS, Costs
-from memristore.evaluate.fit_search import Divergence, Remembered, Search
+from memristore.evaluate.fit_search import Divergence, Remembered, Search, renewed
 from memristore.evaluate.sdr import Sdr
+from memristore.storage import prepare
 
 DEVICE, YEAR = "pcm-ibm-90nm", "1 year"
 BASE = ms.StorageSpec(device=DEVICE, retention=YEAR)
@@ -340,6 +342,24 @@ def test_calibration_undoes_scales_and_means_that_errors_moved() -> None:
     assert divergence(state) > 1e-2
     assert divergence({**state, **calibration(state)}) < 1e-6
     assert not Calibration(network(), inputs())
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5])
+def test_only_what_changed_is_compressed_again(sparsity: float) -> None:
+    model = folded(convolutional())
+    tensors = tensors_of(model, BASE)
+    spec = quantised(BASE, tensors, gains_of(tensors, None, None), "", sparsity, calibrated=True).spec(12.0)
+    state = model.state_dict()
+    norms = {name: state[name] + 0.1 * torch.randn_like(state[name]) for name in ("1.weight", "1.bias")}
+    changed = copy.deepcopy(model)
+    changed.load_state_dict({**state, **norms})
+    fresh = prepare(changed, spec)
+    again = renewed(prepare(model, spec), norms)
+    assert again.entries == fresh.entries
+    assert again.codes == fresh.codes
+    streams = list(zip(again.payload.bit_streams(), fresh.payload.bit_streams(), strict=True))
+    assert all((a.name, a.length) == (b.name, b.length) and np.array_equal(a.data, b.data) for a, b in streams)
+    assert not again.payload.analog_streams()
 
 
 def test_calibrated_network_is_what_the_result_hands_on() -> None:

@@ -21,6 +21,8 @@ from memristore.evaluate.monte_carlo import evaluate
 from memristore.evaluate.result import Evaluation
 from memristore.spec import StorageSpec
 from memristore.storage import PreparedModel, prepare
+from memristore.streams import Payload, Stream
+from memristore.torch_io import base_of
 
 if TYPE_CHECKING:
     from memristore.torch_io import StateDict
@@ -95,6 +97,27 @@ def inputs_of(batches: Iterable[Any]) -> list[torch.Tensor]:
     return found
 
 
+def renewed(prepared: PreparedModel, tensors: Mapping[str, torch.Tensor], *, threads: int = 0) -> PreparedModel:
+    """Return what `prepare` makes of a network some tensors of which have other values, without doing the rest again.
+
+    For recipes that compress each of these tensors by itself and protect nothing.
+    """
+    part = prepare(dict(tensors), prepared.spec, threads=threads)
+    made: dict[str, list[Stream]] = {}
+    for stream in part.payload:
+        made.setdefault(base_of(stream.name), []).append(stream)
+    streams: list[Stream] = []
+    placed: set[str] = set()
+    for stream in prepared.payload:
+        base = base_of(stream.name)
+        if base not in made:
+            streams.append(stream)
+        elif base not in placed:
+            placed.add(base)
+            streams += made[base]
+    return PreparedModel(prepared.entries, Payload(streams), prepared.spec, prepared.codes | part.codes)
+
+
 @dataclass(frozen=True)
 class Point:
     """A recipe of a family, made and counted, and the network that goes into it."""
@@ -164,22 +187,24 @@ class Search:
         key = (family.name, knob)
         if key not in self._points:
             spec = family.spec(knob)
-            network = self._calibrated(spec) if family.calibrated else self.model
-            prepared = prepare(network, spec, threads=self.threads)
+            network, prepared = self._made(spec, family.calibrated)
             stored = prepared.program(seed=self.seed, trace=False, threads=self.threads)
             while len(self._points) > 3:
                 self._points.pop(next(iter(self._points)))
             self._points[key] = Point(family, knob, spec, prepared, float(stored.cells_per_weight), network)
         return self._points[key]
 
-    def _calibrated(self, spec: StorageSpec) -> nn.Module:
-        """Return the folded network with norms set for the weights that a recipe leaves."""
+    def _made(self, spec: StorageSpec, calibrated: bool) -> tuple[nn.Module | StateDict, PreparedModel]:
+        """Return what goes into a recipe, calibrated: folded, with norms set for the weights that it leaves; and it."""
+        if not calibrated:
+            return self.model, prepare(self.model, spec, threads=self.threads)
         if self.calibration is None:
             raise SpecError("fit: there is nothing to calibrate with")
         network = copy.deepcopy(self.calibration.network)
-        norms = self.calibration(prepare(network, spec, threads=self.threads).decode_clean())
+        prepared = prepare(network, spec, threads=self.threads)
+        norms = self.calibration(prepared.decode_clean())
         network.load_state_dict({**network.state_dict(), **norms})
-        return network
+        return network, renewed(prepared, norms, threads=self.threads)
 
     def judge(self, point: Point, *, full: bool) -> Evaluation:
         """Judge a recipe by the full or the quick metric; a quick judgement takes few arrays."""
