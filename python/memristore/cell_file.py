@@ -17,6 +17,7 @@ import json
 import os
 import tempfile
 from importlib import metadata
+from operator import index
 from pathlib import Path
 from typing import Any, Final
 
@@ -196,7 +197,7 @@ def _rebuild(header: dict[str, Any], arrays: Arrays) -> StoredModel:
 
 def _bits(header: dict[str, Any], arrays: Arrays, what: str, spec: StorageSpec) -> BitCells:
     regions = {
-        r["name"]: Region(**{**r, "byte": int(r["byte"]), "length": int(r["length"])}) for r in header["regions"]
+        r["name"]: Region(**{**r, "byte": index(r["byte"]), "length": index(r["length"])}) for r in header["regions"]
     }
     found = BitFormat.from_dict(header["format"])
     layout = found.layout(8 * sum(region.bytes for region in regions.values()))

@@ -170,17 +170,19 @@ class Hunt:
 
     def _analog_for_drop(self, best: Point, max_drop: float) -> Point:
         """Place the analog families that could take fewer cells."""
+        # A quick measure of another kind may be too strict, and nothing would put that right later.
+        full = self.search.quick.name != self.search.metric.name
         for family in (f for f in analog_families(self.base, self.weights) if f.name not in self.placed):
             low = self.search.point(family, family.low)
             if low.cells >= best.cells:
                 self.left_out[family.name] = f"takes {low.cells:.3f} cells per weight or more"
                 continue
             most = self.search.filling(family, best.cells, family.low) or low
-            if not self.search.holds(most, max_drop, full=False):
-                loss = self._text(self.search.drop(self.search.judge(most, full=False)))
+            if not self.search.holds(most, max_drop, full=full):
+                loss = self._text(self.search.drop(self.search.judge(most, full=full)))
                 self.left_out[family.name] = f"loses {loss} at {best.cells:.3f} cells per weight"
                 continue
-            found = self.search.least(family, most.knob, max_drop, full=False)
+            found = self.search.least(family, most.knob, max_drop, full=full)
             if found is not None and found.cells < best.cells:
                 best = found
                 self.placed[family.name] = found

@@ -58,7 +58,8 @@ class GridQuantizer:
         Steps between two looks at the histograms.
     goal : float, optional
         Bits that all levels are to take in the end. The price is then where to start: it rises while there are more
-        bits than on a straight course from the first look to the goal, and falls while there are fewer.
+        bits than on a straight course from the first look to the goal, and falls while there are fewer, by a factor of
+        20 at most.
     calls : int, optional
         Forward passes of the whole run, which a goal needs; the course takes the first 85 % of them.
     steps : mapping of str to float, optional
