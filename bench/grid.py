@@ -110,12 +110,12 @@ def search_of(model: nn.Module, data: TaskData, plan: Plan) -> tuple[Search, dic
 def grid(start: nn.Module, search: Search, known: dict[str, float], data: TaskData, plan: Plan, seed: int,
          usual: Point, cells: float) -> Point:  # fmt: skip
     """Train on a grid so that the network takes no more than so many cells; other goals are tried until it does."""
-    settings = Finetune(loader=lambda _: batches_of(data, plan.tuning, seed=seed), rounds=1, rate=plan.rate)
+    settings = Finetune(
+        loader=lambda _: batches_of(data, plan.tuning, seed=seed), rounds=1, rate=plan.rate, teacher=data.model
+    )
     goal = 0.985 * cells
     for _ in range(TRIES):
-        tuning = Tuning(
-            search, plan.base, tensors_of(start, plan.base), known, settings, start=start, teacher=data.model
-        )
+        tuning = Tuning(search, plan.base, tensors_of(start, plan.base), known, settings, start=start)
         (found,) = tuning.run(usual, lambda point: 0.0, goal)
         if found.cells <= cells:
             return found

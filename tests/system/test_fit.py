@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from typer.testing import CliRunner
 
 import memristore as ms
 from memristore.allocate import sensitivity
-from memristore.cli import app
 from memristore.errors import SpecError
 from memristore.evaluate import Comparison
 from memristore.evaluate.fit_calibrate import Calibration, folded
@@ -31,6 +29,7 @@ from memristore.evaluate.fit_families import (
     ratios,
     tensors_of,
 )
+from memristore.evaluate.fit_hunt import Hunt
 from memristore.evaluate.fit_measure import LEVELS, Costs
 from memristore.evaluate.fit_search import Divergence, Remembered, Search, renewed
 from memristore.evaluate.sdr import Sdr
@@ -270,42 +269,33 @@ def test_analog_families_are_recipes_that_store() -> None:
         assert math.isfinite(looked.judge(low, full=False).results[0].mean)
 
 
-def test_command_line(tmp_path: Path) -> None:
-    from memristore.evaluate.weights import write_weights
+class Strict(Agreement):
+    """Nothing but the network's very answers will do."""
 
-    file, out, plot, document = (tmp_path / name for name in ("net.safetensors", "spec.json", "fit.png", "fit.json"))
-    write_weights(network().state_dict(), file)
-    words = ["fit", str(file), "--retention", YEAR, "--no-baselines", "--trials", "2"]
-    options = ["--out", str(out), "--plot", str(plot), "--json", str(document)]
-    result = CliRunner().invoke(app, [*words, "--budget", "1.5", *options])
-    assert result.exit_code == 0, result.output
-    assert "cells per weight" in result.output
-    assert plot.exists()
-    assert json.loads(document.read_text())["cells_per_weight"] <= 1.5
-    stored = CliRunner().invoke(app, ["store", str(file), "--spec", str(out), "--out", str(tmp_path / "net.cells")])
-    assert stored.exit_code == 0, stored.output
-    for wrong, message in (
-        ([], "--max-drop"),
-        (["--max-drop", "1"], "--budget"),
-        (["--budget", "1", "--max-drop", "1"], "one of them"),
-        (["--budget", "1", "--holdout", "0.5"], "held out"),
-    ):
-        refused = CliRunner().invoke(app, [*words, *wrong])
-        assert refused.exit_code == 2
-        assert message in refused.output
+    def __call__(self, model: nn.Module) -> float:
+        return float(super().__call__(model) == 1.0)
 
 
-def test_images_held_out_on_the_command_line(tmp_path: Path) -> None:
-    document = tmp_path / "fit.json"
-    words = ["fit", "digits", "--budget", "2", "--holdout", "0.25", "--images", "50", "--trials", "1"]
-    result = CliRunner().invoke(app, [*words, "--no-baselines", "--json", str(document)])
-    assert result.exit_code == 0, result.output
-    assert "the search did not see" in " ".join(result.output.split())
-    found = json.loads(document.read_text())
-    # Accuracies are shares of 149 and of 447 images.
-    means = (found["holdout"]["results"][0]["mean"], found["rows"][0]["results"][0]["mean"])
-    for mean, count in zip(means, (149, 447), strict=True):
-        assert mean * count == pytest.approx(round(mean * count))
+@pytest.mark.parametrize("name", ["agreement", "another"])
+def test_a_quick_measure_of_another_kind_does_not_leave_analog_recipes_out(name: str) -> None:
+    model = network()
+    quick = Strict(model)
+    quick.name = name
+    search = Search(
+        model, Agreement(model), quick, divergence=None, at=BASE.retention_seconds, trials=2, seed=0, progress=False,
+        report=lambda line: None, threads=0,
+    )  # fmt: skip
+    hunt = Hunt(search, BASE, None, 0.1, None)
+    tensors = tensors_of(model, BASE)
+    dear = search.point(quantised(BASE, tensors, gains_of(tensors, None, None), "plain"), 60.0)
+    found = hunt._analog_for_drop(dear, 0.1)
+    if name == "another":
+        assert found.cells < dear.cells
+        assert search.holds(found, 0.1, full=True)
+    else:
+        # Of the same kind it is believed, until the full metric asks for more cells.
+        assert found is dear
+        assert "loses 100.00 points" in "".join(hunt.left_out.values())
 
 
 def convolutional() -> nn.Sequential:

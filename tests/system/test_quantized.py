@@ -1,4 +1,4 @@
-"""Training with weights on a grid: levels, prices, checkpoints, what storing makes of them, the search that uses it."""
+"""Training with weights on a grid: levels, prices, checkpoints, what storing makes of them."""
 
 from __future__ import annotations
 
@@ -12,53 +12,19 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from typer.testing import CliRunner
 
 import memristore as ms
-from memristore.cli import app
 from memristore.errors import SpecError, TensorError
-from memristore.evaluate.fit_calibrate import folded
-from memristore.evaluate.fit_families import quantised, tensors_of
-from memristore.evaluate.fit_finetune import Tuning, one_cycle
-from memristore.evaluate.fit_search import Search
-from memristore.evaluate.tasks import Images
-from memristore.evaluate.tasks.augment import Batches as AugmentedBatches
 from memristore.train import GridQuantizer, quantized_finetune
+from system.sums import Batches, accuracy, trained
 
 SGD = functools.partial(torch.optim.SGD, lr=0.02, momentum=0.9)
 tuned = functools.partial(quantized_finetune, optimizer=SGD, progress=False)
 
 
-class Batches:
-    """Vectors whose class is the largest of four sums."""
-
-    def __init__(self, count: int = 4096, seed: int = 0) -> None:
-        draw = torch.Generator().manual_seed(seed)
-        self.inputs = torch.randn(count, 32, generator=draw)
-        self.labels = self.inputs.reshape(count, 4, 8).sum(2).argmax(1)
-
-    def __len__(self) -> int:
-        return 32
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        yield from zip(self.inputs.chunk(32), self.labels.chunk(32), strict=True)
-
-
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        start = nn.Sequential(nn.Linear(32, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 4))
-    spec, adam = ms.StorageSpec(), functools.partial(torch.optim.Adam, lr=0.01)
-    return ms.train.robust_finetune(
-        start, spec, Batches(), epochs=12, noise=None, optimizer=adam, progress=False
-    ).model  # fmt: skip
-
-
-def accuracy(model: nn.Module) -> float:
-    test = Batches(2000, seed=1)
-    with torch.inference_mode():
-        return float((model.eval()(test.inputs).argmax(1) == test.labels).float().mean())
+    return trained()
 
 
 def test_steps_leave_the_ratio_asked_for(model: nn.Module) -> None:
@@ -248,146 +214,3 @@ def test_a_grid_can_be_gone_on_with(model: nn.Module) -> None:
     for wrong, message in (({"0.bias": 0.1}, "0.bias"), ({"3.weight": 0.0}, "3.weight"), ({}, "no tensor")):
         with pytest.raises(SpecError, match=message):
             GridQuantizer(model, steps=wrong)
-
-
-def test_a_round_for_as_many_cells_keeps_the_grid(model: nn.Module) -> None:
-    seen: list[dict[str, float]] = []
-
-    class Looking(Tuning):
-        def _train(self, quantizer: GridQuantizer, batches: Any, number: int) -> None:
-            seen.append(dict(quantizer.steps))
-            super()._train(quantizer, batches, number)
-
-    base = ms.StorageSpec(device="pcm-ibm-90nm", retention="1 year")
-    search = Search(
-        model, Agreement(), None, divergence=None, at=base.retention_seconds, trials=1, seed=0, progress=False,
-        report=lambda line: None, threads=0,
-    )  # fmt: skip
-    tensors = tensors_of(model, base)
-    start = search.point(quantised(base, tensors, {t.name: 0.0 for t in tensors}, "plain"), 14.0)
-    settings = ms.Finetune(loader=lambda r: Batches(seed=5 + r), rounds=4, price=0.1, rate=0.01)
-    tuning = Looking(search, base, tensors, {t.name: 1.0 for t in tensors}, settings)
-    # Shares of the bound, one for each ratio of the vectors: near misses ask for as many cells again, a hit for fewer.
-    shares = iter([2.0] * 3 + [1.5] * 3 + [0.1, 5.0])
-    (found,) = tuning.run(start, lambda point: next(shares, 5.0))
-    assert len(seen) == 4
-    assert seen[0] == seen[1] == seen[2] != seen[3]
-    assert found.name.startswith("fine-tuned on a grid, round 3")
-    assert found.cells < start.cells
-
-
-class Agreement:
-    """Share of answers that are right."""
-
-    name, unit = "accuracy", "fraction"
-
-    def __call__(self, model: nn.Module) -> float:
-        return accuracy(model)
-
-
-def test_fit_with_fine_tuning_takes_fewer_cells(model: nn.Module) -> None:
-    batches = list(Batches(512).inputs.chunk(2))
-    settings = ms.Finetune(loader=lambda r: list(Batches(seed=5 + r)) * 6, rounds=3, price=0.1, rate=0.01)
-    given = {"batches": batches, "trials": 2, "baselines": False, "progress": False, "finetune": settings}
-    judge, device = Agreement(), "pcm-ibm-90nm"
-    found = ms.fit(model, device, judge, "1 year", max_drop=0.0, **given)  # type: ignore[arg-type]
-    assert found.drop <= 0.0
-    assert found.evaluation.scheme.startswith("fine-tuned on a grid")
-    assert found.spec.bits == ms.Densest()
-    plain = [row for row in found.front if not row.scheme.startswith("fine-tuned")]
-    enough = [row.cells_per_weight for row in plain if row.clean - row.results[0].mean <= 0.0]
-    assert found.cells_per_weight < 0.9 * min(enough)
-    assert 0 < found.limit_cells < found.cells_per_weight
-    # What is handed on is the network that was judged.
-    stored = ms.store(found.network, found.spec, seed=5)
-    again = copy.deepcopy(found.network)
-    again.load_state_dict(stored.load(at="1 year"))  # type: ignore[union-attr]
-    assert accuracy(again) == pytest.approx(found.evaluation.results[0].mean)  # type: ignore[arg-type]
-
-
-def test_fit_with_fine_tuning_keeps_a_budget(model: nn.Module) -> None:
-    batches = list(Batches(512).inputs.chunk(2))
-    settings = ms.Finetune(loader=lambda r: list(Batches(seed=5 + r)) * 6, rounds=2, price=0.1, rate=0.01)
-    found = ms.fit(
-        model, "pcm-ibm-90nm", Agreement(), "1 year", budget=1.45, batches=batches, trials=1, baselines=False,
-        progress=False, finetune=settings,
-    )  # fmt: skip
-    assert found.cells_per_weight <= 1.45
-    assert found.evaluation.scheme.startswith("fine-tuned on a grid")
-
-
-def test_fine_tuning_needs_a_network_and_data(model: nn.Module) -> None:
-    for wrong, message in (
-        ({"loader": 3}, "loader"),
-        ({"loader": list, "rounds": 0}, "rounds"),
-        ({"loader": list, "goal": 0.0}, "goal"),
-        ({"loader": list, "price": 0.0}, "price"),
-    ):
-        with pytest.raises(SpecError, match=message):
-            ms.Finetune(**wrong)  # type: ignore[arg-type]
-    fit = functools.partial(ms.fit, retention="1 year", budget=2.0, baselines=False, progress=False, trials=1)
-    good = ms.Finetune(loader=lambda r: Batches())
-    batches = [Batches(64).inputs]
-    for network, given, settings, message in (
-        (model, None, good, "give batches"),
-        (model.state_dict(), batches, good, "give the network"),
-        (nn.BatchNorm1d(32), batches, good, "no tensor of two"),
-        (model, batches, ms.Finetune(loader=lambda r: iter(Batches())), "need a length"),
-    ):
-        with pytest.raises(SpecError, match=message):
-            fit(network, batches=given, finetune=settings)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 400])
-def test_the_rate_rises_and_falls(steps: int) -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    course = one_cycle(optimizer, steps)
-    rates = []
-    for _ in range(steps):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        course.step()
-    assert min(rates) > 0
-    assert max(rates) <= 2.0
-    assert steps < 10 or rates[-1] < 0.1 * max(rates)
-
-
-def test_channels_that_say_nothing_are_folded_away() -> None:
-    """A kernel of zeros: variance 0 would make its scale huge, and coarse levels of all other scales."""
-    torch.manual_seed(4)
-    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
-    with torch.no_grad():
-        network[0].weight[2].zero_()
-        network[0].bias.zero_()
-    images = torch.randn(64, 3, 8, 8)
-    network[1].momentum = None
-    network(images)
-    folded_network = folded(network.eval())
-    assert float(folded_network[1].weight.detach().abs().max()) < 100  # type: ignore[index]
-    assert torch.allclose(folded_network(images).detach(), network(images).detach(), atol=1e-5)
-
-
-def test_batches_are_shifted_and_repeat() -> None:
-    images = Images(torch.arange(2 * 3 * 64.0).reshape(2, 3, 8, 8), torch.tensor([0, 1]))
-    made = functools.partial(AugmentedBatches, data=images, count=10, batch=4, reach=1, flip=True, seed=3)
-    first, again, other = list(made(epoch=1)), list(made(epoch=1)), list(made(epoch=2))
-    assert [len(y) for _, y in first] == [4, 4, 2]
-    assert len(made()) == 3
-    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
-    assert not all(torch.equal(a, b) for (a, _), (b, _) in zip(first, other, strict=True))
-    still = AugmentedBatches(data=images, count=6, batch=6)
-    ((x, y),) = list(still)
-    assert torch.equal(x, images.images[y])
-    bytes_ = Images(images.images.to(torch.uint8), images.labels, (1.0, 2.0, 3.0), (0.5, 0.5, 0.5))
-    ((x, y),) = list(AugmentedBatches(data=bytes_, count=6, batch=6))
-    assert torch.equal(x, (images.images.to(torch.uint8).float()[y] - torch.tensor([1.0, 2, 3])[:, None, None]) * 0.5)
-
-
-def test_the_command_names_what_it_lacks(tmp_path: Path) -> None:
-    from memristore.evaluate.weights import write_weights
-
-    file = tmp_path / "net.safetensors"
-    write_weights(nn.Linear(8, 8).state_dict(), file)
-    refused = CliRunner().invoke(app, ["fit", str(file), "--budget", "2", "--finetune", "100"])
-    assert refused.exit_code == 2
-    assert "name a task" in refused.output

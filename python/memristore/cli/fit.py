@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,6 +37,10 @@ _MANY: Final = 1000
 Network = Annotated[
     str | None, typer.Option("--network", "--model", help="Network of the task, for example resnet32, mobilenet_v2.")
 ]
+Whose = Annotated[
+    str | None,
+    typer.Option("--task", help="Task whose network a file of weights is of: its images judge them (and train them)."),
+]
 Images = Annotated[
     int | None,
     typer.Option("--finetune", min=1, metavar="IMAGES", help="Fine-tune as well, on so many training images."),
@@ -58,6 +63,7 @@ def fit(
             metavar="MODEL", help="A task (cifar10, digits, imagenet, mnist), or weights (.safetensors, .pt)."
         ),
     ],
+    whose: Whose = None,
     network: Network = None,
     device: Annotated[str, typer.Option(help="Device, or a device file (.toml).")] = "pcm-ibm-90nm",
     retention: Annotated[str, typer.Option(help="Time until which the network is to last.")] = "10 years",
@@ -83,10 +89,9 @@ def fit(
 ) -> None:
     """Find the recipe with the fewest cells that keeps a network good enough, without retraining or with --finetune.
 
-    Judged by the task's test images; a file of weights, of which nothing else is known, by its signal-to-distortion
-    ratio under a --budget.
+    Judged by the task's test images; a file of weights without a --task, of which nothing else is known, by its
+    signal-to-distortion ratio under a --budget.
     """
-    from memristore.evaluate import tasks
     from memristore.evaluate.fit import fit as run
     from memristore.evaluate.weights import find_weights
 
@@ -95,9 +100,7 @@ def fit(
         ensure_folder(path)
     if (max_drop is None) == (budget is None):
         raise SpecError("give --max-drop (percentage points) or --budget (cells per weight), one of them")
-    task = tasks.get(model, network).load(data) if tasks.known(model) and not Path(model).exists() else None
-    if task is None and budget is None:
-        raise SpecError(f"{model}: nothing tells how accurate bare weights are; give --budget, or name a task")
+    task, own = _task(model, whose, network, data, needed=budget is None)
     task, held = (task, None) if holdout is None else _split(model, task, holdout)
     found = run(
         find_weights(model, data) if task is None else task.model,
@@ -109,13 +112,32 @@ def fit(
         holdout=held,
         trials=trials,
         baselines=baselines,
-        finetune=None if finetune is None else _finetune(model, task, finetune, rounds, goal, seed),
+        finetune=None if finetune is None else _finetune(model, own, finetune, rounds, goal, seed),
         seed=seed,
         title=f"{_described(model, task, held)}, {device}, {retention}",
         report=output.line,
         **({} if task is None else _task_data(task, images)),
     )
     _show(found, output, out, weights, plot)
+
+
+def _task(
+    model: str, whose: str | None, network: str | None, data: Path | None, *, needed: bool
+) -> tuple[TaskData | None, TaskData | None]:
+    """The task, with a file's weights where those are given, and with its own network, to learn from."""
+    from memristore.evaluate import tasks
+    from memristore.evaluate.weights import load_file_into
+
+    if whose is not None:
+        own = tasks.get(whose, network).load(data)
+        given = load_file_into(copy.deepcopy(own.model), model, whose)
+        return replace(own, model=given, description=f"{model}, {own.description}"), own
+    if tasks.known(model) and not Path(model).exists():
+        own = tasks.get(model, network).load(data)
+        return own, own
+    if needed:
+        raise SpecError(f"{model}: nothing tells how accurate bare weights are; give --task, or --budget")
+    return None, None
 
 
 def _described(model: str, task: TaskData | None, held: Accuracy | None) -> str:
@@ -150,7 +172,7 @@ def _show(found: FitResult, output: Output, out: Path | None, weights: Path | No
 def _split(model: str, task: TaskData | None, share: float) -> tuple[TaskData, Accuracy]:
     """The task with the rest of its test images, and the accuracy on those held out."""
     if task is None:
-        raise SpecError(f"{model}: bare weights are judged without images, so that none can be held out")
+        raise SpecError(f"{model}: bare weights are judged without images, so that none can be held out; give --task")
     held, rest = task.test.split(share)
     return replace(task, test=rest, metric=replace(task.metric, test=rest)), replace(task.metric, test=held)
 
@@ -168,19 +190,19 @@ def _task_data(task: TaskData, images: int) -> dict[str, Any]:
 
 
 def _finetune(model: str, task: TaskData | None, images: int, rounds: int, goal: float | None, seed: int) -> Finetune:
-    """Shifted and mirrored training images, most of them in the first round."""
+    """Shifted and mirrored training images, most of them in the first round; the task's own network teaches."""
     from memristore.evaluate.fit_finetune import Finetune
     from memristore.evaluate.tasks.augment import Batches, batches_of
 
     if task is None:
-        raise SpecError(f"{model}: bare weights cannot be fine-tuned; name a task")
+        raise SpecError(f"{model}: bare weights cannot be fine-tuned; give --task")
     first = images if rounds == 1 else math.ceil(_FIRST_ROUND * images)
     rest = math.ceil((images - first) / max(rounds - 1, 1))
 
     def batches(number: int) -> Batches:
         return batches_of(task, max(rest if number else first, 1), seed=seed, epoch=number)
 
-    return Finetune(loader=batches, rounds=rounds, goal=goal)
+    return Finetune(loader=batches, rounds=rounds, goal=goal, teacher=task.model)
 
 
 def _write(recipe: dict[str, Any], path: Path) -> None:

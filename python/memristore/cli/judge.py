@@ -10,7 +10,7 @@ import typer
 from memristore.cli import app
 from memristore.cli.options import Data, Json, Seed, Stored
 from memristore.cli.output import Output
-from memristore.errors import FileError, SpecError, TensorError
+from memristore.errors import SpecError
 
 if TYPE_CHECKING:
     from memristore.evaluate import Attribution, Evaluation
@@ -78,17 +78,14 @@ def evaluate(
 ) -> None:
     """Judge a stored network by a task's test images, over times and independently programmed arrays."""
     from memristore.evaluate import tasks
-    from memristore.evaluate.weights import load_weights, read_weights
+    from memristore.evaluate.weights import load_file_into
     from memristore.stored import StoredModel
 
     output = Output(json)
     stored = StoredModel.open(file)
     loaded = tasks.get(task).load(data)
     if model is not None:
-        try:
-            load_weights(loaded.model, read_weights(model))
-        except FileError as error:
-            raise TensorError(f"{model}: these weights do not fit the network of {task}: {error}") from error
+        load_file_into(loaded.model, model, task)
     given = (stored, loaded.model, loaded.metric)
     found: Any
     if by is None:

@@ -89,12 +89,15 @@ class Finetune:
         Cells per weight that the first round aims at; by default about half of what does without training. Where `fit`
         is given the cells, all rounds aim at those.
     kl, temperature : float
-        Weight and temperature of the divergence from the network as it was given.
+        Weight and temperature of the divergence from the teacher.
+    teacher : Module, optional
+        Network whose answers are aimed at; by default the one to be stored, as it was given. For a pruned network, the
+        unpruned one.
 
     Raises
     ------
     SpecError
-        If a number is out of range or the loader cannot be called.
+        If a number is out of range, the loader cannot be called or the teacher is no network.
     """
 
     loader: Callable[[int], Iterable[Any]]
@@ -104,6 +107,7 @@ class Finetune:
     goal: float | None = None
     kl: float = 0.7
     temperature: float = 2.0
+    teacher: nn.Module | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.loader):
@@ -115,6 +119,8 @@ class Finetune:
             check_number("finetune", "goal", self.goal, 0, 1e6, open_low=True)
         check_number("finetune", "kl", self.kl, 0, 1)
         check_number("finetune", "temperature", self.temperature, 0, 1e6, open_low=True)
+        if not isinstance(self.teacher, nn.Module | None):
+            raise SpecError("finetune: teacher must be a network, of torch")
 
     def check(self, model: object, batches: object) -> None:
         """Raise `SpecError` where training could not begin: known before a long search."""
@@ -145,13 +151,13 @@ class Tuning:
     sensitivity : mapping of str to float
         KL sensitivity of each tensor.
     settings : Finetune
-    start, teacher : Module, optional
-        Where training starts and whose answers it aims at; by default the network of the search.
+    start : Module, optional
+        Where training starts; by default the network of the search.
     """
 
     def __init__(
         self, search: Search, base: StorageSpec, tensors: list[Tensor], sensitivity: Mapping[str, float],
-        settings: Finetune, *, start: nn.Module | None = None, teacher: nn.Module | None = None,
+        settings: Finetune, *, start: nn.Module | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(search.model, nn.Module):
             raise SpecError("finetune: bare weights cannot be trained; give the network")
@@ -159,7 +165,7 @@ class Tuning:
         some = next(iter(settings.loader(0)), None)
         if some is None:
             raise SpecError("finetune: the loader gave no batches; give it data")
-        self.teacher = _fast(teacher or search.model, _inputs(some))
+        self.teacher = _fast(settings.teacher or search.model, _inputs(some))
         self.latent = _fast(start or search.model, _inputs(some))
         self.gains = gains_of(tensors, sensitivity, _POWER)
         self.names = {tensor.stream: tensor.name for tensor in large_tensors(tensors)}

@@ -132,6 +132,23 @@ def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> 
     return module
 
 
+def load_file_into(module: torch.nn.Module, path: str | os.PathLike[str], name: str) -> torch.nn.Module:
+    """Load a file's weights into a module, in place; returns the module.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read.
+    TensorError
+        If its weights do not fit; `name` says whose network it is.
+    """
+    state = read_weights(path)
+    try:
+        return load_weights(module, state)
+    except FileError as error:
+        raise TensorError(f"{os.fspath(path)}: these weights do not fit the network of {name}: {error}") from error
+
+
 def find_weights(model: str, data: str | os.PathLike[str] | None = None) -> torch.nn.Module | dict[str, torch.Tensor]:
     """Return the weights of a file, or the trained network of a task.
 
