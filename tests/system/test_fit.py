@@ -27,6 +27,7 @@ from memristore.evaluate.fit_families import (
     gains_of,
     quantised,
     ratios,
+    sparsities,
     tensors_of,
 )
 from memristore.evaluate.fit_hunt import Hunt
@@ -34,6 +35,7 @@ from memristore.evaluate.fit_measure import LEVELS, Costs
 from memristore.evaluate.fit_search import Divergence, Remembered, Search, renewed
 from memristore.evaluate.sdr import Sdr
 from memristore.storage import prepare
+from memristore.train import prune_and_finetune
 
 DEVICE, YEAR = "pcm-ibm-90nm", "1 year"
 BASE = ms.StorageSpec(device=DEVICE, retention=YEAR)
@@ -199,6 +201,20 @@ def test_water_filling_equalises_the_loss_of_each_value() -> None:
     assert min(dict(ratios(tensors, gains_of(tensors, weights, 1.0), -20.0)).values()) >= LEAST_SDR
     equal = dict(ratios(tensors, gains_of(tensors, None, None), 20.0))
     assert equal["a"] == equal["b[[]0]"] == 20.0
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.0, [0.3, 0.5]), (0.5, [0.65, 0.75]), (0.9, [0.93, 0.95])])
+def test_pruning_takes_its_share_of_what_is_left(share: float, found: list[float]) -> None:
+    model = network()
+    if share:
+        model = prune_and_finetune(model, ms.Prune(sparsity=share), lambda model, step: None, steps=1)
+    tensors = tensors_of(model, BASE)
+    assert sparsities(tensors) == pytest.approx(found, abs=2e-4)
+    for sparsity in sparsities(tensors):
+        family = quantised(BASE, tensors, gains_of(tensors, None, None), "", sparsity)
+        state = prepare(model, family.spec(40.0)).decode_clean()
+        zeros = np.mean([float((state[name] == 0).double().mean()) for name in ("0.weight", "2.weight")])
+        assert zeros > share + 0.02
 
 
 def test_sensitivities_that_no_sample_touched_are_not_zero() -> None:

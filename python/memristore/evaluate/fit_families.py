@@ -37,8 +37,8 @@ SDR_STEP: Final = 0.125
 #: Range of the mean number of planes, and how finely.
 PLANES_RANGE: Final = (1.0, 8.0)
 PLANES_STEP: Final = 0.125
-#: Shares of weights that are pruned before quantisation, without retraining.
-SPARSITIES: Final = (0.3, 0.5)
+#: Shares of the weights that are not zero which are pruned before quantisation, without retraining.
+_PRUNED: Final = (0.3, 0.5)
 #: Range of the price of a bit where losses were measured, in tenths of a decade below a nat, and how finely.
 PRICE_RANGE: Final = (40.0, 110.0)
 PRICE_STEP: Final = 0.25
@@ -92,13 +92,14 @@ class Family:
 
 @dataclass(frozen=True)
 class Tensor:
-    """An analog stream of a network: its name, its values' number and variance, and the dimensions of the tensor."""
+    """An analog stream: its name, its values' number, variance and zeros, and the dimensions of the tensor."""
 
     name: str
     stream: str
     size: int
     variance: float
     dims: int
+    zeros: int = 0
 
 
 def tensors_of(model: nn.Module | StateDict, spec: StorageSpec) -> list[Tensor]:
@@ -106,9 +107,20 @@ def tensors_of(model: nn.Module | StateDict, spec: StorageSpec) -> list[Tensor]:
     entries, payload = flatten(model, spec)
     dims = {entry.base: len(entry.shape) for entry in entries if entry.kind == "analog"}
     return [
-        Tensor(unescape(s.name), s.name, len(s), float(s.values.var(dtype=np.float64)) if len(s) else 0.0, dims[s.name])
+        Tensor(
+            unescape(s.name), s.name, len(s), float(s.values.var(dtype=np.float64)) if len(s) else 0.0, dims[s.name],
+            len(s) - int(np.count_nonzero(s.values)),
+        )
         for s in payload.analog_streams()
-    ]
+    ]  # fmt: skip
+
+
+def sparsities(tensors: Sequence[Tensor]) -> list[float]:
+    """Return shares of all weights that are zero when some of those that are not have been pruned."""
+    # Tensors of nothing but zeros count too.
+    large = [t for t in tensors if t.dims > 1]
+    kept = 1 - sum(t.zeros for t in large) / max(sum(t.size for t in large), 1)
+    return [round(1 - (1 - share) * kept, 4) for share in _PRUNED]
 
 
 def ratios(tensors: Sequence[Tensor], gains: Mapping[str, float], mean: float) -> tuple[tuple[str, float], ...]:

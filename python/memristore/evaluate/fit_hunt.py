@@ -12,12 +12,12 @@ from typing import Final
 from memristore.errors import SpecError
 from memristore.evaluate.fit_families import (
     EQUAL_SDR,
-    SPARSITIES,
     Family,
     Tensor,
     analog_families,
     priced,
     quantised,
+    sparsities,
     spreads,
     tensors_of,
 )
@@ -63,7 +63,7 @@ class Hunt:
         if not best.family.name.startswith(_PLAIN) and self.budget is None:
             # Far fewer cells than the plain family's may be another contest.
             best = self._contest(list(families), best)
-        pruned = [families[best.family](sparsity) for sparsity in SPARSITIES]
+        pruned = [families[best.family](sparsity) for sparsity in sparsities(self.tensors)]
         best = self._contest(pruned, best)
         if self.max_drop is None:
             best = self._analog_for_budget(best)
