@@ -29,11 +29,12 @@ from safetensors.numpy import save_file
 from memristore.bit_cells import FIRST_CELL, FIRST_IN_PLACE, BitCells, Region
 from memristore.codes import codes
 from memristore.errors import FileError, MemristoreError
+from memristore.ledger import planes_stream
 from memristore.planes import CellBlock
 from memristore.sizing import BitFormat
 from memristore.spec import StorageSpec
-from memristore.stored import StoredModel, StreamCells
-from memristore.torch_io import Entry
+from memristore.stored import REFERENCE_START, StoredModel, StreamCells
+from memristore.torch_io import Entry, base_of, check_entries
 
 SCHEMA: Final = "memristore.cells"
 VERSION: Final = 3
@@ -192,7 +193,20 @@ def _rebuild(header: dict[str, Any], arrays: Arrays) -> StoredModel:
     r = header["references"]
     references = CellBlock(int(r["first"]), int(r["n"]), _planes(arrays, "references", r, np.float32))
     bits = {what: _bits(header[what], arrays, what, spec) for what in _BITS}
-    return StoredModel(spec, int(header["seed"]), entries, references, streams, **bits)
+    model = StoredModel(spec, int(header["seed"]), entries, references, streams, **bits)
+    _check_names(model)
+    return model
+
+
+def _check_names(model: StoredModel) -> None:
+    """Raise `ValueError` unless all that a read of the tensors will look for is there."""
+    regions = {*model.bits.regions, *model.in_place.regions}
+    check_entries(model.entries, {base_of(name) for name in (*model.streams, *regions)})
+    needed = [planes_stream(name) for name in model.streams]
+    if model.references.states:
+        needed.append(REFERENCE_START)
+    if lacking := [name for name in needed if name not in regions]:
+        raise ValueError(f"bit stream {lacking[0]!r} is missing")
 
 
 def _bits(header: dict[str, Any], arrays: Arrays, what: str, spec: StorageSpec) -> BitCells:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,6 +53,17 @@ class Entry:
     def size(self) -> int:
         """Number of elements."""
         return int(np.prod(self.shape, dtype=np.int64))
+
+
+def check_entries(entries: Sequence[Entry], kept: Collection[str]) -> None:
+    """Raise `ValueError` unless tensors have different names, types that there are, and streams among those kept."""
+    for entry in entries:
+        if entry.base not in kept:
+            raise ValueError(f"nothing is kept of tensor {entry.name!r}")
+        if not isinstance(getattr(torch, entry.dtype, None), torch.dtype):
+            raise ValueError(f"tensor {entry.name!r} is of type {entry.dtype!r}, which torch does not know")
+    if len({entry.name for entry in entries}) < len(entries):
+        raise ValueError("two tensors have one name")
 
 
 def escape(name: str) -> str:

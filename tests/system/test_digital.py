@@ -6,7 +6,9 @@ import dataclasses
 import json
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,6 +208,47 @@ def test_a_tail_is_judged_like_the_rest() -> None:
     assert "tails extrapolated beyond 120 measured writes" in str(stored.ledger())
 
 
+def reopener(path: Path) -> tuple[str, Callable[[str | dict[str, Any]], ms.StoredModel]]:
+    """Header of a file of cells, and how to open the file with another: a document gets its checksum first."""
+    with safe_open(str(path), framework="numpy") as file:
+        text = file.metadata()["memristore"]
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def opened(header: str | dict[str, Any]) -> ms.StoredModel:
+        if not isinstance(header, str):
+            header = json.dumps({**header, "sha256": cell_file._checksum(header, arrays)})
+        save_file(arrays, path, metadata={"memristore": header})
+        return ms.StoredModel.open(path)
+
+    return text, opened
+
+
+def test_headers_that_lack_what_a_read_needs_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.cells"
+    spec = ms.StorageSpec(protect=(ms.Sign(),))
+    ms.store({"w": torch.randn(40, 5), "n": torch.arange(3)}, spec, seed=0).save(path)
+    text, opened = reopener(path)
+    assert set(opened(json.loads(text)).load()) == {"w", "n"}
+
+    def changed(**given: Any) -> dict[str, Any]:
+        return {**json.loads(text), **given}
+
+    known = json.loads(text)
+    tensors, regions = known["entries"], known["bits"]["regions"]
+    for header, message in (
+        (changed(entries=[*tensors, {**tensors[0], "name": "v", "base": "v"}]), "nothing is kept of tensor 'v'"),
+        (changed(entries=[*tensors, tensors[0]]), "two tensors have one name"),
+        (changed(entries=[{**tensors[0], "dtype": "nn"}, tensors[1]]), "which torch does not know"),
+    ):
+        with pytest.raises(FileError, match=message):
+            opened(header)
+    lacking = {"/reference": "is missing", "w/magnitude//planes": "is missing", "n": "nothing is kept"}
+    for name, message in lacking.items():
+        fewer = [{**r, "name": "w/other"} if r["name"] == name else r for r in regions]
+        with pytest.raises(FileError, match=message):
+            opened(changed(bits={**known["bits"], "regions": fewer}))
+
+
 def test_a_tail_of_other_copies_is_refused(tmp_path: Path) -> None:
     """Cells are counted, and copies kept apart, by the copies of the whole; so in files."""
     found = sized_for(ms.Densest(), "pcm-ibm-90nm", "1 year", payload_bits=280_448)
@@ -216,26 +259,17 @@ def test_a_tail_of_other_copies_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.cells"
     state = {"w": torch.zeros(280_448 // 8, dtype=torch.uint8)}
     ms.store(state, ms.StorageSpec(bits=ms.Densest(), retention="1 year"), seed=0).save(path)
-    with safe_open(str(path), framework="numpy") as file:
-        text = file.metadata()["memristore"]
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-    def opened(text: str) -> None:
-        save_file(arrays, path, metadata={"memristore": text})
-        ms.StoredModel.open(path)
-
+    text, opened = reopener(path)
     opened(text)
     for where, value in (("copies", 16), ("copies", -1), ("copies", math.inf), ("tail", json.loads(text)["bits"])):
         header = json.loads(text)
         header["bits"]["format"]["tail"][where] = value
-        header["sha256"] = cell_file._checksum(header, arrays)
         with pytest.raises(FileError):
-            opened(json.dumps(header))
+            opened(header)
     header = json.loads(text)
     header["bits"]["regions"][0]["byte"] = math.nan
-    header["sha256"] = cell_file._checksum(header, arrays)
     with pytest.raises(FileError):
-        opened(json.dumps(header))
+        opened(header)
     with pytest.raises(FileError, match="nested"):
         opened(text.replace('"tail": null', '"tail": ' + "[" * 100_000 + "]" * 100_000, 1))
     for version, words in ((2, "an older"), (4, "a newer")):
