@@ -113,16 +113,18 @@ class Hunt:
         """Place the plainest family whose recipes can meet the bound at all."""
         plain = next(family for family in families if family.name == _PLAIN)
         if self.budget is not None:
-            found = self.search.filling(plain, self.budget, _START)
-            if found is None:
-                least = self.search.point(plain, plain.low)
-                self.search.judge(least, full=False)
-                raise SpecError(
-                    f"fit: no recipe takes {self.budget:g} cells per weight or fewer; the closest, {least.name}, takes "
-                    f"{least.cells:.4g} and loses {self._text(self.search.drop(self.search.judge(least, full=False)))}"
-                )
-            self.placed[plain.name] = found
-            return found
+            # Without calibration norms alone may take more.
+            for family in (plain, *families):
+                found = self.search.filling(family, self.budget, _START)
+                if found is not None:
+                    self.placed[family.name] = found
+                    return found
+            least = self.search.point(plain, plain.low)
+            self.search.judge(least, full=False)
+            raise SpecError(
+                f"fit: no recipe takes {self.budget:g} cells per weight or fewer; the closest, {least.name}, takes "
+                f"{least.cells:.4g} and loses {self._text(self.search.drop(self.search.judge(least, full=False)))}"
+            )
         found = self.search.least(plain, _START, self.max_drop or 0.0, full=False)
         if found is None:
             raise SpecError(self._closest([self.search.point(plain, plain.high)]))
