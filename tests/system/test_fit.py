@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import math
 from dataclasses import replace
@@ -377,6 +378,25 @@ def test_calibrated_network_is_what_the_result_hands_on() -> None:
     again = ms.store(found.network, found.spec, seed=3)
     assert again.cells_per_weight == pytest.approx(found.cells_per_weight, rel=1e-6)
     assert any(row.scheme.startswith("calibrated") for row in found.front)
+
+
+def test_a_budget_that_norms_alone_exceed_is_met_by_calibration() -> None:
+    """Norms that are not calibrated are kept with 35 dB or more; calibrated ones take next to nothing."""
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 8, 1)).eval()
+    with torch.no_grad():
+        for tensor in (model[1].weight, model[1].bias, model[1].running_mean):
+            tensor.normal_(1.0, 0.5)
+    images = [torch.randn(64, 3, 8, 8)]
+    fit = functools.partial(ms.fit, model, DEVICE, retention=YEAR, trials=1, baselines=False, progress=False)
+    with pytest.raises(SpecError, match="no recipe takes 2.5 cells.*the closest, quantised"):
+        fit(budget=2.5)
+    found = fit(budget=2.5, batches=images)
+    assert found.cells_per_weight <= 2.5
+    assert found.evaluation.scheme.startswith("calibrated + ")
+    assert dict(found.left_out)["quantised, equal SDR"].startswith("takes more")
+    with pytest.raises(SpecError, match="no recipe takes 0.01 cells.*the closest, calibrated"):
+        fit(budget=0.01, batches=images)
 
 
 def test_measured_costs_put_bits_where_errors_cost_most() -> None:

@@ -113,14 +113,14 @@ class Hunt:
         """Place the plainest family whose recipes can meet the bound at all."""
         plain = next(family for family in families if family.name == _PLAIN)
         if self.budget is not None:
-            # Without calibration norms alone may take more.
-            for family in (plain, *families):
+            # Norms that are not calibrated may take more than the budget by themselves.
+            families = [plain, *(family for family in families if family is not plain)]
+            for family in families:
                 found = self.search.filling(family, self.budget, _START)
                 if found is not None:
                     self.placed[family.name] = found
                     return found
-            least = self.search.point(plain, plain.low)
-            self.search.judge(least, full=False)
+            least = min((self.search.point(family, family.low) for family in families), key=_cells)
             raise SpecError(
                 f"fit: no recipe takes {self.budget:g} cells per weight or fewer; the closest, {least.name}, takes "
                 f"{least.cells:.4g} and loses {self._text(self.search.drop(self.search.judge(least, full=False)))}"
