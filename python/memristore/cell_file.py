@@ -199,7 +199,10 @@ def _rebuild(header: dict[str, Any], arrays: Arrays) -> StoredModel:
 
 
 def _check_names(model: StoredModel) -> None:
-    """Raise `ValueError` unless all that a read of the tensors will look for is there."""
+    """Raise `ValueError` unless each tensor has streams, and streams their planes and references.
+
+    Which parts of a tensor the recipe needs is seen when it is read.
+    """
     regions = {*model.bits.regions, *model.in_place.regions}
     check_entries(model.entries, {base_of(name) for name in (*model.streams, *regions)})
     needed = [planes_stream(name) for name in model.streams]

@@ -56,12 +56,17 @@ class Entry:
 
 
 def check_entries(entries: Sequence[Entry], kept: Collection[str]) -> None:
-    """Raise `ValueError` unless tensors have different names, types that there are, and streams among those kept."""
+    """Raise `ValueError` unless tensors have their own names, possible shapes and types, and streams that are kept."""
     for entry in entries:
         if entry.base not in kept:
             raise ValueError(f"nothing is kept of tensor {entry.name!r}")
-        if not isinstance(getattr(torch, entry.dtype, None), torch.dtype):
+        dtype = getattr(torch, entry.dtype, None)
+        if not isinstance(dtype, torch.dtype):
             raise ValueError(f"tensor {entry.name!r} is of type {entry.dtype!r}, which torch does not know")
+        if entry.kind == "analog" and not dtype.is_floating_point:
+            raise ValueError(f"tensor {entry.name!r} is kept in analog cells, but of type {entry.dtype!r}")
+        if min(entry.shape, default=0) < 0:
+            raise ValueError(f"tensor {entry.name!r} has the shape {entry.shape}")
     if len({entry.name for entry in entries}) < len(entries):
         raise ValueError("two tensors have one name")
 
@@ -197,12 +202,22 @@ def flatten(source: torch.nn.Module | StateDict, spec: StorageSpec, threads: int
 
 
 def rebuild(entry: Entry, payload: Payload) -> torch.Tensor:
-    """Turn the stream of one tensor back into a tensor of its dtype and shape."""
+    """Turn the stream of one tensor back into a tensor of its dtype and shape.
+
+    Raises
+    ------
+    TensorError
+        If the payload does not hold it, or another number of values.
+    """
     dtype: torch.dtype = getattr(torch, entry.dtype)
-    stream = payload.streams[entry.base]
+    stream = payload.streams.get(entry.base)
+    if stream is None:
+        raise TensorError(f"{entry.name}: the streams that were read do not decode to it by the recipe")
     if isinstance(stream, BitStream):
         raw = torch.from_numpy(fit(stream.data, entry.size * dtype.itemsize).copy())
         return (raw.view(dtype) if raw.numel() else torch.empty(0, dtype=dtype)).reshape(entry.shape)
+    if len(stream) != entry.size:
+        raise TensorError(f"{entry.name}: {len(stream)} values were read for a tensor of shape {entry.shape}")
     tensor = torch.from_numpy(stream.values).reshape(entry.shape)
     return tensor.to(dtype) if dtype in (torch.float32, torch.float64) else _narrow(tensor, dtype)
 

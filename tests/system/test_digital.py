@@ -23,7 +23,7 @@ from memristore.bit_cells import BitCells
 from memristore.channel import BitChannel
 from memristore.cli import app
 from memristore.codes import BitCode
-from memristore.errors import FileError, SpecError
+from memristore.errors import FileError, SpecError, TensorError
 from memristore.evaluate.compare import compare
 from memristore.evaluate.schemes import BEST, Scheme, digital_schemes
 from memristore.evaluate.sdr import EXACT, Sdr
@@ -239,6 +239,8 @@ def test_headers_that_lack_what_a_read_needs_are_refused(tmp_path: Path) -> None
         (changed(entries=[*tensors, {**tensors[0], "name": "v", "base": "v"}]), "nothing is kept of tensor 'v'"),
         (changed(entries=[*tensors, tensors[0]]), "two tensors have one name"),
         (changed(entries=[{**tensors[0], "dtype": "nn"}, tensors[1]]), "which torch does not know"),
+        (changed(entries=[{**tensors[0], "dtype": "int8"}, tensors[1]]), "kept in analog cells"),
+        (changed(entries=[{**tensors[0], "shape": [-40, -5]}, tensors[1]]), r"the shape \(-40, -5\)"),
     ):
         with pytest.raises(FileError, match=message):
             opened(header)
@@ -247,6 +249,16 @@ def test_headers_that_lack_what_a_read_needs_are_refused(tmp_path: Path) -> None
         fewer = [{**r, "name": "w/other"} if r["name"] == name else r for r in regions]
         with pytest.raises(FileError, match=message):
             opened(changed(bits={**known["bits"], "regions": fewer}))
+    with pytest.raises(TensorError, match="200 values"):
+        opened(changed(entries=[{**tensors[0], "shape": [40, 6]}, tensors[1]])).load()
+    # What only the recipe knows is told by the read.
+    ms.store({"v": torch.randn(40, 5)}, ms.StorageSpec(compress=(ms.Raw(),)), seed=0).save(path)
+    text, opened = reopener(path)
+    lacking_coded = json.loads(text)
+    for region in lacking_coded["bits"]["regions"]:
+        region["name"] = region["name"].replace("v/", "v/other")
+    with pytest.raises(TensorError, match="v: the streams"):
+        opened(lacking_coded).load()
 
 
 def test_a_tail_of_other_copies_is_refused(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 from typer.testing import CliRunner
 
 import memristore as ms
 from memristore.cli import app
+from memristore.cli.fit import _finetune, _task
 from memristore.evaluate import tasks
 from memristore.evaluate.weights import read_weights, write_weights
 from memristore.train import prune_and_finetune
@@ -35,6 +37,9 @@ def test_command_line(tmp_path: Path) -> None:
         (["--max-drop", "1"], "--budget"),
         (["--budget", "1", "--max-drop", "1"], "one of them"),
         (["--budget", "1", "--holdout", "0.5"], "held out"),
+        (["--budget", "1", "--network", "resnet32"], "give --task"),
+        (["--budget", "1", "--goal", "0.5"], "go with --finetune"),
+        (["--budget", "1", "--rounds", "2"], "go with --finetune"),
     ):
         refused = CliRunner().invoke(app, [*words, *wrong])
         assert refused.exit_code == 2
@@ -64,14 +69,36 @@ def test_a_file_of_a_task_with_images_held_out_on_the_command_line(tmp_path: Pat
     assert sum(int((t == 0).sum()) for t in read_weights(kept).values() if t.dim() > 1) > 0.7 * 2000
 
 
+def test_the_tasks_own_network_teaches(tmp_path: Path) -> None:
+    own = tasks.get("digits").load()
+    file = tmp_path / "pruned.safetensors"
+    pruned = prune_and_finetune(own.model, ms.Prune(sparsity=0.8), lambda model, step: None, steps=1)
+    write_weights(pruned.state_dict(), file)
+    given, teaching = _task(str(file), "digits", None, None, needed=True)
+    assert given is not None
+    settings = _finetune(str(file), teaching, 64, 1, None, 0)
+    assert settings is not None
+    assert settings.teacher is not None
+    assert own.metric(settings.teacher) == own.metric(own.model) > own.metric(given.model)
+    # A task's network by itself is its own teacher.
+    given, teaching = _task("digits", None, None, None, needed=True)
+    assert given is teaching
+
+
 def test_a_file_of_another_network_than_the_tasks(tmp_path: Path) -> None:
     file = tmp_path / "net.safetensors"
     write_weights(nn.Linear(48, 48).state_dict(), file)
+    holed = tmp_path / "holed.safetensors"
+    write_weights({"weight": torch.tensor([[1.0, torch.nan]])}, holed)
     for given, task, message in (
-        (file, "digits", "do not fit the network of digits"),
-        (tmp_path / "absent.pt", "digits", "no such file"),
-        (file, "letters", "no task is called 'letters'"),
+        (file, ["--task", "digits"], "do not fit the network of digits"),
+        (tmp_path / "absent.pt", ["--task", "digits"], "no such file"),
+        (tmp_path / "absent.pt", [], "no such file, nor a task"),
+        ("cifra10", [], "no such file, nor a task"),
+        ("digits", ["--task", "digits"], "is a task itself"),
+        (file, ["--task", "letters"], "no task is called 'letters'"),
+        (holed, ["--task", "digits"], "weight holds values that are not finite"),
     ):
-        refused = CliRunner().invoke(app, ["fit", str(given), "--task", task, "--budget", "2"])
+        refused = CliRunner().invoke(app, ["fit", str(given), *task, "--max-drop", "2"])
         assert refused.exit_code == 2
         assert message in " ".join(refused.output.split())

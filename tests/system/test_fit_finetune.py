@@ -142,6 +142,8 @@ def test_fine_tuning_needs_a_network_and_data(model: nn.Module) -> None:
         (model.state_dict(), batches, good, "give the network"),
         (nn.BatchNorm1d(32), batches, good, "no tensor of two"),
         (model, batches, ms.Finetune(loader=lambda r: iter(Batches())), "need a length"),
+        (model, batches, ms.Finetune(loader=good.loader, teacher=nn.Linear(32, 99)), r"answers in shape \(\d+, 99\)"),
+        (model, batches, ms.Finetune(loader=good.loader, teacher=nn.Linear(5, 4)), "does not take"),
     ):
         with pytest.raises(SpecError, match=message):
             fit(network, batches=given, finetune=settings)

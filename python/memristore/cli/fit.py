@@ -39,7 +39,9 @@ Network = Annotated[
 ]
 Whose = Annotated[
     str | None,
-    typer.Option("--task", help="Task whose network a file of weights is of: its images judge them (and train them)."),
+    typer.Option(
+        "--task", help="For a file of weights: task that they are judged (and trained) by, whose network they fit."
+    ),
 ]
 Images = Annotated[
     int | None,
@@ -72,7 +74,7 @@ def fit(
     ] = None,
     budget: Annotated[float | None, typer.Option("--budget", help="Cells per weight, instead of --max-drop.")] = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Independently programmed arrays.")] = 5,
-    images: Annotated[int, typer.Option("--images", min=1, help="Test images for the search, not the result.")] = 2000,
+    images: Annotated[int, typer.Option("--images", min=1, help="Test images for most of the search.")] = 2000,
     holdout: Holdout = None,
     baselines: Annotated[bool, typer.Option(help="Judge all digital number formats as well.")] = True,
     finetune: Images = None,
@@ -112,7 +114,7 @@ def fit(
         holdout=held,
         trials=trials,
         baselines=baselines,
-        finetune=None if finetune is None else _finetune(model, own, finetune, rounds, goal, seed),
+        finetune=_finetune(model, own, finetune, rounds, goal, seed),
         seed=seed,
         title=f"{_described(model, task, held)}, {device}, {retention}",
         report=output.line,
@@ -126,15 +128,20 @@ def _task(
 ) -> tuple[TaskData | None, TaskData | None]:
     """The task, with a file's weights where those are given, and with its own network, to learn from."""
     from memristore.evaluate import tasks
-    from memristore.evaluate.weights import load_file_into
+    from memristore.evaluate.weights import is_file, load_file_into
 
+    file = is_file(model)
     if whose is not None:
+        if not file:
+            raise SpecError(f"{model}: is a task itself; --task goes with a file of weights")
         own = tasks.get(whose, network).load(data)
         given = load_file_into(copy.deepcopy(own.model), model, whose)
         return replace(own, model=given, description=f"{model}, {own.description}"), own
-    if tasks.known(model) and not Path(model).exists():
+    if not file:
         own = tasks.get(model, network).load(data)
         return own, own
+    if network is not None:
+        raise SpecError(f"{model}: --network {network} says which network of a task; give --task as well")
     if needed:
         raise SpecError(f"{model}: nothing tells how accurate bare weights are; give --task, or --budget")
     return None, None
@@ -189,11 +196,17 @@ def _task_data(task: TaskData, images: int) -> dict[str, Any]:
     return {"batches": batches or None, "quick": quick}
 
 
-def _finetune(model: str, task: TaskData | None, images: int, rounds: int, goal: float | None, seed: int) -> Finetune:
+def _finetune(
+    model: str, task: TaskData | None, images: int | None, rounds: int, goal: float | None, seed: int
+) -> Finetune | None:
     """Shifted and mirrored training images, most of them in the first round; the task's own network teaches."""
     from memristore.evaluate.fit_finetune import Finetune
     from memristore.evaluate.tasks.augment import Batches, batches_of
 
+    if images is None:
+        if rounds > 1 or goal is not None:
+            raise SpecError("--rounds and --goal go with --finetune: give the number of training images")
+        return None
     if task is None:
         raise SpecError(f"{model}: bare weights cannot be fine-tuned; give --task")
     first = images if rounds == 1 else math.ceil(_FIRST_ROUND * images)

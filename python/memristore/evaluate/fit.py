@@ -80,7 +80,9 @@ def fit(
         metric judges by. The network must return scores before a softmax. Without them distortion is spread by equal
         ratio and equal error only.
     quick : callable, optional
-        A cheaper metric, for example on a part of the test set, for all but the last steps.
+        A cheaper metric, for example on a part of the test set, for all but the last steps. One that tells larger
+        losses than `metric` should say so with an attribute ``stricter = True``: analog recipes are then placed by
+        `metric` alone, lest they be left out for nothing.
     holdout : callable, optional
         The metric on data that neither `metric` nor `quick` looks at. The result is judged by it once, in the end.
     trials : int

@@ -116,11 +116,15 @@ def tensors_of(model: nn.Module | StateDict, spec: StorageSpec) -> list[Tensor]:
 
 
 def sparsities(tensors: Sequence[Tensor]) -> list[float]:
-    """Return shares of all weights that are zero when some of those that are not have been pruned."""
+    """Return shares of all weights that are zero when some of those that are not have been pruned.
+
+    There are none of a network that has next to nothing but zeros.
+    """
     # Tensors of nothing but zeros count too.
     large = [t for t in tensors if t.dims > 1]
     kept = 1 - sum(t.zeros for t in large) / max(sum(t.size for t in large), 1)
-    return [round(1 - (1 - share) * kept, 4) for share in _PRUNED]
+    shares = {round(1 - (1 - share) * kept, 4) for share in _PRUNED}
+    return sorted(share for share in shares if 1 - kept < share < 1)
 
 
 def ratios(tensors: Sequence[Tensor], gains: Mapping[str, float], mean: float) -> tuple[tuple[str, float], ...]:

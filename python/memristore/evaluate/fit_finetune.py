@@ -27,6 +27,7 @@ from memristore.evaluate.fit_families import (
     large_tensors,
     ratios,
 )
+from memristore.evaluate.tasks.data import judging
 from memristore.storage import prepare
 from memristore.torch_io import base_of
 from memristore.train import GridQuantizer, robust_finetune
@@ -133,6 +134,15 @@ class Finetune:
         first = self.loader(0)
         if not isinstance(first, Sized) or len(first) == 0:
             raise SpecError("finetune: a round's batches need a length, which sets the learning rate's course")
+        if self.teacher is not None:
+            inputs = _inputs(next(iter(first)))
+            wanted = _shape(model, inputs)
+            try:
+                found = _shape(self.teacher, inputs)
+            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+                raise SpecError(f"finetune: the teacher does not take the loader's inputs ({error})") from error
+            if found != wanted:
+                raise SpecError(f"finetune: the teacher answers in shape {found}, the network in {wanted}")
 
 
 def _bits(point: Point) -> int:
@@ -337,6 +347,13 @@ def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sc
 def _inputs(batch: Any) -> torch.Tensor:
     inputs: torch.Tensor = batch if isinstance(batch, torch.Tensor) else batch[0]
     return inputs
+
+
+def _shape(network: nn.Module, inputs: torch.Tensor) -> tuple[int, ...]:
+    """Shape of a network's answers."""
+    place = next((p.device for p in network.parameters()), inputs.device)
+    with judging(network):
+        return tuple(network(inputs.to(place)).shape)
 
 
 def _fast(network: nn.Module, inputs: torch.Tensor) -> nn.Module:

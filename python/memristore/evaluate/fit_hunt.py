@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -59,12 +59,11 @@ class Hunt:
     def run(self) -> Point:
         """Return the best point, judged in full."""
         families = self._families()
-        best = self._contest(list(families), self._plain(list(families)))
+        best = self._contest(list(families), self._start(families))
         if not best.family.name.startswith(_PLAIN) and self.budget is None:
             # Far fewer cells than the plain family's may be another contest.
             best = self._contest(list(families), best)
-        pruned = [families[best.family](sparsity) for sparsity in sparsities(self.tensors)]
-        best = self._contest(pruned, best)
+        best = self._contest(self._pruned([families[best.family]] if best.family in families else []), best)
         if self.max_drop is None:
             best = self._analog_for_budget(best)
             points = {point.name: point for point in (best, *self.placed.values())}
@@ -109,27 +108,36 @@ class Hunt:
             makers.append(partial(priced, base, rules, calibrated=calibrated))
         return {maker(0.0): maker for maker in makers}
 
-    def _plain(self, families: Sequence[Family]) -> Point:
+    def _pruned(self, makers: Iterable[Callable[[float], Family]]) -> list[Family]:
+        return [maker(sparsity) for maker in makers for sparsity in sparsities(self.tensors)]
+
+    def _start(self, families: Mapping[Family, Callable[[float], Family]]) -> Point:
         """Place the plainest family whose recipes can meet the bound at all."""
         plain = next(family for family in families if family.name == _PLAIN)
         if self.budget is not None:
-            # Norms that are not calibrated may take more than the budget by themselves.
-            families = [plain, *(family for family in families if family is not plain)]
-            for family in families:
-                found = self.search.filling(family, self.budget, _START)
-                if found is not None:
-                    self.placed[family.name] = found
-                    return found
-            least = min((self.search.point(family, family.low) for family in families), key=_cells)
-            raise SpecError(
-                f"fit: no recipe takes {self.budget:g} cells per weight or fewer; the closest, {least.name}, takes "
-                f"{least.cells:.4g} and loses {self._text(self.search.drop(self.search.judge(least, full=False)))}"
-            )
+            # Vectors that are not calibrated may take more than the budget by themselves.
+            others = [*families, *self._pruned(families.values()), *analog_families(self.base, self.weights)]
+            return self._within(self.budget, [plain, *(family for family in others if family is not plain)])
         found = self.search.least(plain, _START, self.max_drop or 0.0, full=False)
         if found is None:
             raise SpecError(self._closest([self.search.point(plain, plain.high)]))
         self.placed[plain.name] = found
         return found
+
+    def _within(self, budget: float, families: Sequence[Family]) -> Point:
+        """Return the point of the first family that the budget has room for."""
+        search = self.search
+        least = search.point(families[0], families[0].low)
+        for family in families:
+            found = search.filling(family, budget, _START)
+            if found is not None:
+                self.placed[family.name] = found
+                return found
+            least = min(least, search.point(family, family.low), key=_cells)
+        raise SpecError(
+            f"fit: no recipe takes {budget:g} cells per weight or fewer; the closest, {least.name}, takes "
+            f"{least.cells:.4g} and loses {self._text(search.drop(search.judge(least, full=False)))}"
+        )
 
     def _contest(self, families: Sequence[Family], best: Point) -> Point:
         """Let families run against the best point at its cells, by predicted loss; place the ones that lose less."""
@@ -172,8 +180,8 @@ class Hunt:
 
     def _analog_for_drop(self, best: Point, max_drop: float) -> Point:
         """Place the analog families that could take fewer cells."""
-        # A quick measure of another kind may be too strict, and nothing would put that right later.
-        full = self.search.quick.name != self.search.metric.name
+        # What a quick measure is too strict for, nothing would put right later.
+        full = self.search.quick.stricter
         for family in (f for f in analog_families(self.base, self.weights) if f.name not in self.placed):
             low = self.search.point(family, family.low)
             if low.cells >= best.cells:
@@ -188,6 +196,7 @@ class Hunt:
             if found is not None and found.cells < best.cells:
                 best = found
                 self.placed[family.name] = found
+                self.left_out.pop(family.name, None)
         return best
 
     def _analog_for_budget(self, best: Point) -> Point:

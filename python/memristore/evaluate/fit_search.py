@@ -46,6 +46,7 @@ class Remembered:
         self.name = getattr(metric, "name", None) or getattr(metric, "__name__", "metric")
         self.unit = getattr(metric, "unit", "")
         self.higher_is_better = getattr(metric, "higher_is_better", True)
+        self.stricter = bool(getattr(metric, "stricter", False))
 
     def __call__(self, subject: nn.Module | Mapping[str, torch.Tensor]) -> float:
         """Return the metric of a network."""

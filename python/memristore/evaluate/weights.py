@@ -140,13 +140,31 @@ def load_file_into(module: torch.nn.Module, path: str | os.PathLike[str], name: 
     FileError
         If the file cannot be read.
     TensorError
-        If its weights do not fit; `name` says whose network it is.
+        If its weights do not fit, or are not finite; `name` says whose network it is.
     """
     state = read_weights(path)
+    if odd := [key for key, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]:
+        raise TensorError(f"{os.fspath(path)}: {odd[0]} holds values that are not finite; repair the network")
     try:
         return load_weights(module, state)
     except FileError as error:
         raise TensorError(f"{os.fspath(path)}: these weights do not fit the network of {name}: {error}") from error
+
+
+def is_file(model: str) -> bool:
+    """Whether a name is that of a file, which goes first, and not of a task.
+
+    Raises
+    ------
+    FileError
+        If it is neither.
+    """
+    from memristore.evaluate import tasks
+
+    found = Path(model).exists()
+    if not found and not tasks.known(model):
+        raise FileError(f"{model}: there is no such file, nor a task of that name ({', '.join(tasks.names())})")
+    return found
 
 
 def find_weights(model: str, data: str | os.PathLike[str] | None = None) -> torch.nn.Module | dict[str, torch.Tensor]:
@@ -166,10 +184,8 @@ def find_weights(model: str, data: str | os.PathLike[str] | None = None) -> torc
     """
     from memristore.evaluate import tasks
 
-    if Path(model).exists():
+    if is_file(model):
         return read_weights(model)
-    if not tasks.known(model):
-        raise FileError(f"{model}: there is no such file, nor a task of that name ({', '.join(tasks.names())})")
     task = tasks.get(model)
     # A network that is read from a file does not need the images.
     return task.built(data).module if isinstance(task, tasks.ImageNet) else task.load(data).model

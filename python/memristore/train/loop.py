@@ -165,9 +165,9 @@ class Loop:
         self.masks = [(p, mask) for p, mask in masks if bool(mask.any())]
         self.clipped = wide if settings.clip is not None else []
         # A copy of its own, so that nobody's module changes its mode.
-        self.teacher = (
-            None if settings.teacher is None else copy.deepcopy(settings.teacher).eval().requires_grad_(False)
-        )
+        self.teacher = settings.teacher
+        if self.teacher is not None:
+            self.teacher = copy.deepcopy(self.teacher).eval().requires_grad_(False).to(self.device)
         self.norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.history: list[dict[str, Any]] = []
 
