@@ -128,7 +128,7 @@ def test_uniform_keeps_constants_exactly_in_no_bits() -> None:
 )
 def test_bad_settings_of_uniform(bad: dict[str, object]) -> None:
     with pytest.raises(SpecError):
-        Uniform(**bad)  # type: ignore[arg-type]
+        Uniform(**bad)
 
 
 @given(

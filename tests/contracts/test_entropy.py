@@ -229,7 +229,7 @@ def test_streams_with_a_code_of_their_own_and_small_ones_pass() -> None:
 def test_bad_settings_are_refused() -> None:
     for block in (0, 12, 1 << 25, 8.0):
         with pytest.raises(SpecError):
-            Entropy(block=block)  # type: ignore[arg-type]
+            Entropy(block=block)
     with pytest.raises(SpecError, match="symbols"):
         BitStream("w", np.zeros(3, np.uint8), 24, "index", symbol_bits=17)
     with pytest.raises(TensorError, match="whole symbols"):

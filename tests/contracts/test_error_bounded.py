@@ -153,7 +153,7 @@ def test_one_pair_of_functions_for_all_compressors() -> None:
     with pytest.raises(TensorError, match="NaN or infinite"):
         compress_array(np.array([np.nan]), RateDistortion())
     with pytest.raises(SpecError, match="compressors"):
-        compress_array(array, "error-bounded")  # type: ignore[arg-type]
+        compress_array(array, "error-bounded")
 
 
 def test_an_array_in_a_stack_is_cut_without_the_original() -> None:

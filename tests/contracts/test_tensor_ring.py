@@ -59,7 +59,7 @@ def test_a_ring_is_found(shape: tuple[int, ...]) -> None:
 
 def test_each_sweep_lowers_the_error() -> None:
     tensor = np.random.default_rng(2).normal(size=(4, 4, 4, 4, 9))
-    errors = [float(np.square(contract(fit_ring(tensor, 3, n)) - tensor.reshape(-1)).sum()) for n in range(8)]  # type: ignore[arg-type]
+    errors = [float(np.square(contract(fit_ring(tensor, 3, n)) - tensor.reshape(-1)).sum()) for n in range(8)]
     assert all(after <= before * (1 + 1e-9) for before, after in itertools.pairwise(errors))
     assert errors[-1] < 0.95 * errors[0]
 

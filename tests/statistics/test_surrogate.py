@@ -81,9 +81,7 @@ def test_recipes_come_back_alike(case: str) -> None:
     kurtosis; 1.3 % for normal errors): a false alarm in 10^4 comparisons. 65,536 reference cells leave a step of the
     believed age open, which is up to 1.3 % of a spread.
     """
-    spec = ms.StorageSpec(
-        **{"retention": "1 year", "compensation": ms.ReferenceCells(count=65536), **SHAPED[case]}  # type: ignore[arg-type]
-    )
+    spec = ms.StorageSpec(**{"retention": "1 year", "compensation": ms.ReferenceCells(count=65536), **SHAPED[case]})
     values = torch.randn(100_000, generator=torch.Generator().manual_seed(3))
     compiled, drawn = both(values, spec, "1 year")
     order = np.argsort(values.numpy())

@@ -79,7 +79,7 @@ def test_entropy_and_exact_rows() -> None:
     assert rows[-1].bits_per_weight == pytest.approx(32, abs=0.1)
     assert ms.compression_report({"w": torch.ones(3)}, [])[-1].analog_values == 3
     with pytest.raises(ms.SpecError):
-        ms.compression_report(model, "quantize")  # type: ignore[arg-type]
+        ms.compression_report(model, "quantize")
     state = {"counts": torch.arange(4), "mask": torch.tensor([float("nan"), 1.0]), "w": torch.randn(9)}
     with pytest.raises(ms.TensorError):
         ms.compression_report(state, ms.Raw())

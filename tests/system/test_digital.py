@@ -307,11 +307,11 @@ def test_a_target_out_of_reach_is_said() -> None:
 
 def test_sizing_rejects_nonsense() -> None:
     with pytest.raises(SpecError, match="not a bit code"):
-        sized_for("bch", "pcm-ibm-90nm")  # type: ignore[arg-type]
+        sized_for("bch", "pcm-ibm-90nm")
     with pytest.raises(SpecError, match="block_error"):
         sized_for(ms.Bch(), "pcm-ibm-90nm", block_error=2.0)
     with pytest.raises(SpecError, match="levels"):
-        ms.StorageSpec(levels=4)  # type: ignore[arg-type]
+        ms.StorageSpec(levels=4)
 
 
 def test_formats_survive_the_way_to_a_dict() -> None:

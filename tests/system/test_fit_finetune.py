@@ -77,7 +77,7 @@ def test_fit_with_fine_tuning_takes_fewer_cells(model: nn.Module) -> None:
     settings = ms.Finetune(loader=lambda r: list(Batches(seed=5 + r)) * 6, rounds=3, price=0.1, rate=0.01)
     given = {"batches": batches, "trials": 2, "baselines": False, "progress": False, "finetune": settings}
     judge, device = Agreement(), "pcm-ibm-90nm"
-    found = ms.fit(model, device, judge, "1 year", max_drop=0.0, **given)  # type: ignore[arg-type]
+    found = ms.fit(model, device, judge, "1 year", max_drop=0.0, **given)
     assert found.drop <= 0.0
     assert found.evaluation.scheme.startswith("fine-tuned on a grid")
     assert found.spec.bits == ms.Densest()
@@ -88,8 +88,8 @@ def test_fit_with_fine_tuning_takes_fewer_cells(model: nn.Module) -> None:
     # What is handed on is the network that was judged.
     stored = ms.store(found.network, found.spec, seed=5)
     again = copy.deepcopy(found.network)
-    again.load_state_dict(stored.load(at="1 year"))  # type: ignore[union-attr]
-    assert accuracy(again) == pytest.approx(found.evaluation.results[0].mean)  # type: ignore[arg-type]
+    again.load_state_dict(stored.load(at="1 year"))
+    assert accuracy(again) == pytest.approx(found.evaluation.results[0].mean)
 
 
 def test_fit_with_fine_tuning_keeps_a_budget(model: nn.Module) -> None:
@@ -133,7 +133,7 @@ def test_fine_tuning_needs_a_network_and_data(model: nn.Module) -> None:
         ({"loader": list, "teacher": model.state_dict()}, "teacher"),
     ):
         with pytest.raises(SpecError, match=message):
-            ms.Finetune(**wrong)  # type: ignore[arg-type]
+            ms.Finetune(**wrong)
     fit = functools.partial(ms.fit, retention="1 year", budget=2.0, baselines=False, progress=False, trials=1)
     good = ms.Finetune(loader=lambda r: Batches())
     batches = [Batches(64).inputs]
@@ -174,7 +174,7 @@ def test_channels_that_say_nothing_are_folded_away() -> None:
     network[1].momentum = None
     network(images)
     folded_network = folded(network.eval())
-    assert float(folded_network[1].weight.detach().abs().max()) < 100  # type: ignore[index]
+    assert float(folded_network[1].weight.detach().abs().max()) < 100
     assert torch.allclose(folded_network(images).detach(), network(images).detach(), atol=1e-5)
 
 

@@ -71,7 +71,7 @@ def synsets(root: Path) -> None:
 
 
 def loaded(root: Path, **given: object) -> tasks.TaskData:
-    return ImageNet(**{"network": Small(), "preprocess": SMALL, **given}).load(root, progress=False)  # type: ignore[arg-type]
+    return ImageNet(**{"network": Small(), "preprocess": SMALL, **given}).load(root, progress=False)
 
 
 def test_class_folders(tmp_path: Path) -> None:

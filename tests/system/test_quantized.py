@@ -103,7 +103,7 @@ def test_a_price_saves_bits_and_zeros_stay(model: nn.Module) -> None:
     free = tuned(pruned, Batches(), price=0.0, epochs=8)
     dear = tuned(pruned, Batches(), price=2e-4, epochs=8)
     assert dear.history[-1]["bits"] < 0.93 * free.history[-1]["bits"]
-    assert bool((dear.model[0].weight[pruned[0].weight == 0] == 0).all())  # type: ignore[index]
+    assert bool((dear.model[0].weight[pruned[0].weight == 0] == 0).all())
 
 
 def test_a_resumed_run_ends_like_an_undisturbed_one(model: nn.Module, tmp_path: Path) -> None:
@@ -164,15 +164,15 @@ def test_modules_used_twice_and_half_precision() -> None:
     twice = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(32, 4))
     before = shared.weight.detach().clone()
     trained = tuned(twice, Batches(), epochs=1)
-    assert isinstance(trained.model[0].weight, nn.Parameter)  # type: ignore[index]
-    assert trained.model[0] is trained.model[2]  # type: ignore[index]
-    assert not torch.equal(trained.model[0].weight, before)  # type: ignore[index]
-    assert torch.equal(copy.deepcopy(trained.model)[0].weight, trained.model[0].weight)  # type: ignore[index]
+    assert isinstance(trained.model[0].weight, nn.Parameter)
+    assert trained.model[0] is trained.model[2]
+    assert not torch.equal(trained.model[0].weight, before)
+    assert torch.equal(copy.deepcopy(trained.model)[0].weight, trained.model[0].weight)
     tied = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 4))
     tied[1].weight = tied[0].weight
     both = tuned(tied, Batches(), epochs=1).model
-    assert both[0].weight is both[1].weight  # type: ignore[index]
-    assert not torch.equal(both[1].weight, tied[1].weight)  # type: ignore[index]
+    assert both[0].weight is both[1].weight
+    assert not torch.equal(both[1].weight, tied[1].weight)
     half = nn.Linear(1024, 512).half()
     assert bool(GridQuantizer(half, 8.0, price=1e-5).penalty(half).isfinite())
 
@@ -190,12 +190,12 @@ def test_bad_input_is_refused(model: nn.Module) -> None:
         {"goal": 9.0, "calls": 5, "price": 0},
     ):
         with pytest.raises(SpecError, match="quantized"):
-            GridQuantizer(model, **wrong)  # type: ignore[arg-type]
+            GridQuantizer(model, **wrong)
     with pytest.raises(SpecError, match="no tensor"):
         GridQuantizer(nn.BatchNorm1d(4))
     broken = copy.deepcopy(model)
     with torch.no_grad():
-        broken[0].weight[0, 0] = float("nan")  # type: ignore[index]
+        broken[0].weight[0, 0] = float("nan")
     with pytest.raises(TensorError, match=r"0.weight.*not finite"):
         GridQuantizer(broken)
 
@@ -208,7 +208,7 @@ def test_a_grid_can_be_gone_on_with(model: nn.Module) -> None:
     assert again.steps == first.steps
     assert again.bits(trained) == first.bits(trained)
     again.settle(trained)
-    assert torch.equal(trained[0].weight, first(model)["0.weight"])  # type: ignore[index]
+    assert torch.equal(trained[0].weight, first(model)["0.weight"])
     one = GridQuantizer(model, steps={"3.weight": 0.1})
     assert one.steps == {"3.weight": float(np.float32(0.1))}
     for wrong, message in (({"0.bias": 0.1}, "0.bias"), ({"3.weight": 0.0}, "3.weight"), ({}, "no tensor")):

@@ -92,6 +92,6 @@ def test_errors() -> None:
             buffer.read(now=10.0, indices=bad)
     assert buffer.read(now=10.0, indices=[])[0].shape == (0, 16, 16)
     with pytest.raises(SpecError):
-        ms.Replay({"device": "ideal"}, seed=0)  # type: ignore[arg-type]
+        ms.Replay({"device": "ideal"}, seed=0)
     with pytest.raises(SpecError):
         ms.Replay(spec, seed=-1)

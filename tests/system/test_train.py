@@ -177,7 +177,7 @@ def test_tensors_of_many_kinds(dtype: torch.dtype) -> None:
 
 def test_bad_input_is_refused() -> None:
     with pytest.raises(SpecError, match="StorageSpec"):
-        channel("pcm-ibm-90nm")  # type: ignore[arg-type]
+        channel("pcm-ibm-90nm")
     with pytest.raises(SpecError, match="gradient"):
         channel(SPEC, gradient="none")
     with pytest.raises(SpecError, match="refresh"):
@@ -245,16 +245,16 @@ def test_pruned_weights_stay_zero_and_weights_are_clipped() -> None:
             # Clipping at 2 standard deviations leaves a spread that is a little smaller.
             assert float(kept.detach().abs().max()) < 2.6 * float(kept.detach().std())
     free = quietly(model, spec, Batches(), epochs=1, optimizer=SGD, keep_zeros=False, noise=None).model
-    assert int((free.wide.weight == 0).sum()) < int((model.wide.weight == 0).sum())  # type: ignore[union-attr]
+    assert int((free.wide.weight == 0).sum()) < int((model.wide.weight == 0).sum())
 
 
 def test_batch_norm_may_keep_its_statistics() -> None:
     model = quietly(net(), SPEC, Batches(), epochs=1, optimizer=SGD, noise=None).model
     kept = quietly(model, SPEC, Batches(), epochs=2, optimizer=SGD, freeze_norm=0.0).model
-    assert torch.equal(kept.norm.running_var, model.norm.running_var)  # type: ignore[union-attr, arg-type]
-    assert not torch.equal(kept.norm.weight, model.norm.weight)  # type: ignore[union-attr, arg-type]
+    assert torch.equal(kept.norm.running_var, model.norm.running_var)
+    assert not torch.equal(kept.norm.weight, model.norm.weight)
     late = quietly(model, SPEC, Batches(), epochs=2, optimizer=SGD, freeze_norm=0.5).model
-    assert int(late.norm.num_batches_tracked) == int(model.norm.num_batches_tracked) + 6  # type: ignore[union-attr, arg-type]
+    assert int(late.norm.num_batches_tracked) == int(model.norm.num_batches_tracked) + 6
 
 
 class StoppedError(Exception):
@@ -345,7 +345,7 @@ def test_distillation() -> None:
     with pytest.raises(SpecError, match="recipe"):
         distill(teacher, net(6), Batches(), noise="channel", **options)
     with pytest.raises(SpecError, match="torch module"):
-        Distill(student=lambda: 3, through_channel=False).apply(teacher, Batches())  # type: ignore[arg-type, return-value]
+        Distill(student=lambda: 3, through_channel=False).apply(teacher, Batches())
 
 
 def test_the_best_size_for_a_budget() -> None:
