@@ -260,6 +260,13 @@ class BitCells:
                 out[name] = BitStream(name, raw[at_byte : at_byte + region.bytes].copy(), region.length, region.kind)
         return out, report
 
+    def spans(self, name: str, others: Sequence[str]) -> bool:
+        """Whether this stream is here and a read of the others reads all its words as well."""
+        if name not in self.regions:
+            return False
+        ((start, stop, _),) = self._spans([name])
+        return any(first <= start and stop <= last for first, last, _ in self._spans(others))
+
     def _read_area(
         self,
         area: Area,

@@ -245,6 +245,27 @@ def test_json_to_a_file(tmp_path: Path) -> None:
     assert "cannot be written" in result.stderr
 
 
+def test_networks_without_weights_have_no_cells_per_weight(tmp_path: Path) -> None:
+    save_file({"n": torch.arange(3)}, tmp_path / "n.safetensors")
+    cells = tmp_path / "n.cells"
+    assert document("memristore.store", "store", tmp_path / "n.safetensors", "-o", cells)["weights"] == 0
+    assert document("memristore.info", "info", cells)["file"] == str(cells)
+
+
+def test_reads_beyond_the_retention_time_are_told(tmp_path: Path, weights: Path) -> None:
+    cells, out = tmp_path / "net.cells", tmp_path / "out.safetensors"
+    good("store", weights, "--retention", "1 year", "-o", cells)
+    assert "is beyond" not in good("read", cells, "--at", "1 year", "-o", out)
+    assert "beyond what the bits are sized for, 1 year" in good("read", cells, "--at", "20 years", "-o", out)
+    assert document("memristore.read", "read", cells, "--at", "20 years", "-o", out)["beyond_retention"] is True
+
+
+def test_pictures_of_unknown_formats_are_refused_before_the_work(tmp_path: Path, weights: Path) -> None:
+    plot = ("--plot", tmp_path / "picture.xyz")
+    for words in (("fit", weights, "--budget", "2"), ("compare", weights), ("evaluate", weights), ("limits",)):
+        bad("must end in one of", *words, *plot)
+
+
 def test_evaluate(tmp_path: Path) -> None:
     cells = tmp_path / "digits.safetensors"
     good("store", "digits", "--protect", "sign,adaptive-range", "-o", cells)

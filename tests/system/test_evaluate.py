@@ -16,6 +16,7 @@ from memristore.errors import FileError, SpecError, TensorError
 from memristore.evaluate import Comparison, Evaluation, Metric, Result, evaluate, tasks
 from memristore.evaluate.comparison import print_table
 from memristore.evaluate.demo import BEST, FP32, NAIVE, PRUNED, RESIDUAL, Demo, schemes
+from memristore.evaluate.sdr import Sdr
 from memristore.evaluate.tasks.data import TaskData
 from memristore.rng import key
 
@@ -114,6 +115,33 @@ def test_bit_errors_are_counted(layer: nn.Linear) -> None:
     (result,) = found.results
     assert result.bits_raw_errors == report.bits_raw_errors > 0
     assert (result.words_corrected, result.words_failed) == (report.words_corrected, report.words_failed)
+
+
+def test_weights_that_a_file_had_sorted_are_the_same_network() -> None:
+    """Files of weights sort tensors by name; what lies in which cell follows from the order."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5)).eval()
+    given = dict(sorted(model.state_dict().items()))
+    assert list(given) != list(model.state_dict())
+    stored = ms.store(given, SPEC, seed=3)
+    metric = Sdr(model)
+    found, wanted = (evaluate(stored, m, metric, at="1 year", trials=3, progress=False) for m in (model, given))
+    assert found.results == wanted.results
+    with torch.no_grad():
+        model[0].weight[0, 0] += 1
+    with pytest.raises(SpecError, match="not those that were stored"):
+        evaluate(stored, model, metric, at="1 year", trials=3, progress=False)
+
+
+def test_bits_in_a_cell_are_those_of_all_areas(layer: nn.Linear) -> None:
+    """Weights that protect themselves take five cells for two bits here; their few scales are not the measure."""
+    spec = ms.StorageSpec(compress=(ms.ZeroSpace(),), levels=ms.Levels(count=4), retention="1 year")
+    stored = ms.store(layer, spec, seed=0)
+    found = evaluate(stored, layer, total, at=0, trials=1, progress=False)
+    sizes = [(a.payload_bytes, a.format.net_bits_per_cell) for a in (stored.bits, stored.in_place)]
+    assert sizes[1][0] > sizes[0][0] > 0
+    assert found.net_bits_per_cell == pytest.approx(sum(n for n, _ in sizes) / sum(n / net for n, net in sizes))
+    assert found.net_bits_per_cell != pytest.approx(sizes[0][1], rel=0.05)
 
 
 def test_clean_may_be_given(layer: nn.Linear) -> None:

@@ -157,7 +157,7 @@ def test_a_budget_is_kept_and_more_of_it_is_better() -> None:
 
 def test_no_recipe_meets_the_bound() -> None:
     model = network()
-    with pytest.raises(SpecError, match=r"no recipe takes 0.001 cells.*closest, quantised"):
+    with pytest.raises(SpecError, match=r"no recipe of those searched takes 0.001 cells.*closest, quantised"):
         ms.fit(model, DEVICE, retention=YEAR, budget=0.001, progress=False)
     # An exact copy has 200 dB, quantised values never do.
     with pytest.raises(SpecError, match=r"no recipe loses at most 1 dB.*closest, quantised.*loses"):

@@ -96,11 +96,11 @@ def test_a_budget_that_norms_alone_exceed_is_met_by_calibration() -> None:
             tensor.normal_(1.0, 0.5)
     images = [torch.randn(64, 3, 8, 8)]
     fit = functools.partial(ms.fit, model, DEVICE, retention=YEAR, trials=1, baselines=False, progress=False)
-    with pytest.raises(SpecError, match=r"no recipe takes 2\.5 cells.*the closest, quantised"):
+    with pytest.raises(SpecError, match=r"no recipe of those searched takes 2\.5 cells.*the closest, quantised"):
         fit(budget=2.5)
     found = fit(budget=2.5, batches=images)
     assert found.cells_per_weight <= 2.5
     assert found.evaluation.scheme.startswith("calibrated + ")
     assert dict(found.left_out)["quantised, equal SDR"].startswith("takes more")
-    with pytest.raises(SpecError, match=r"no recipe takes 0\.01 cells.*the closest, calibrated"):
+    with pytest.raises(SpecError, match=r"no recipe of those searched takes 0\.01 cells.*the closest, calibrated"):
         fit(budget=0.01, batches=images)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import memristore as ms
 from memristore import devices
 from memristore.cli import app
-from memristore.limits import Gaussian, Laplacian, opta, report
+from memristore.limits import Gaussian, Laplacian, capacity, opta, report
 
 
 def test_rows() -> None:
@@ -56,6 +56,12 @@ def test_noiseless_cells() -> None:
     run = CliRunner().invoke(app, ["limits", "--device", "ideal", "--at", "0", "--source", "gaussian", "--json", "-"])
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)["rows"]
+
+
+@pytest.mark.parametrize(("device", "low", "high"), [("awgn/44", 7.0, 7.06), ("awgn/50", 7.9, 8.06)])
+def test_cells_that_tell_more_targets_apart_have_more_of_them(device: str, low: float, high: float) -> None:
+    """log2 of the range over sqrt(2 pi e) deviations, and a little for the ends: 7.05 and 8.05 bits."""
+    assert low < capacity(devices.get(device), 0.0).bits < high
 
 
 def test_wrong_words() -> None:

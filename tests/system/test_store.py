@@ -312,6 +312,8 @@ def test_too_many_stuck_cells_are_said():
     report = made.read(at="1 day").report
     assert report.bits_raw_errors > 0
     assert report.words_corrected > 0
+    # The words with the start value are read first, to learn the age, and then with the others.
+    assert report.bits.words == sum(len(area.rows) for area in made.bits.areas)
 
 
 def test_damaged_truncated_and_foreign_files(stored, tmp_path):

@@ -346,10 +346,29 @@ def test_the_command_line_on_processes_and_ctrl_c(small: tuple[Path, str, int], 
     assert len(pandas.read_csv(tmp_path / "r.csv")) == total
 
 
+def test_what_did_not_fail_is_exported(tmp_path: Path) -> None:
+    write_sweep(tmp_path)
+    save_file({"w": torch.full((4, 4), float("nan"))}, tmp_path / "broken.safetensors")
+    spec = StorageSpec.from_dict({"device": "awgn/20", **QUICK})
+    models = {name: SweepModel(weights=str(tmp_path / f"{name}.safetensors")) for name in ("broken", "net")}
+    sweep = Sweep(models=models, specs={"plain": spec}, times=[0], seeds=2, baselines=[])
+    (tmp_path / "sweep.json").write_text(json.dumps(sweep.to_dict()), encoding="utf-8")
+    results, table = str(tmp_path / "r.db"), tmp_path / "r.csv"
+    words = ["sweep", str(tmp_path / "sweep.json"), "--out", results, "--workers", "1", "--export", str(table)]
+    found = CliRunner().invoke(app, words)
+    assert found.exit_code == 2
+    assert "2 arrays failed" in found.stderr
+    assert set(pandas.read_csv(table)["model"]) == {"net"}
+    refused = CliRunner().invoke(app, ["report", results, "--at-least", "nan"])
+    assert refused.exit_code == 2
+    assert "finite" in refused.stderr
+
+
 def test_the_command_line_names_what_is_missing(small: tuple[Path, str, int], tmp_path: Path) -> None:
     for words, message in (
         (["--executor", "slurm"], "no executor is called 'slurm'"),
         (["--export", str(tmp_path / "no" / "r.csv")], "there is no folder"),
+        (["--export", str(tmp_path / "r.foo")], "exported as .csv, .parquet, .json"),
     ):
         found = CliRunner().invoke(app, ["sweep", str(small[0]), "--out", str(tmp_path / "r.db"), *words])
         assert found.exit_code == 2

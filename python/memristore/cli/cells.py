@@ -185,10 +185,13 @@ def read(
         f"read {len(found.state_dict)} tensors after {format_time(report.at_seconds)}, event {event}: "
         f"{report.bits_raw_errors} wrong bits, {report.words_corrected} words corrected, {report.words_failed} lost"
     )
+    if report.beyond_retention:
+        output.line(f"that is beyond what the bits are sized for, {format_time(stored.spec.retention_seconds)}")
     output.line(f"wrote {out}")
     document = {
         "file": str(file),
         "out": str(out),
+        "beyond_retention": report.beyond_retention,
         "at_seconds": report.at_seconds,
         "believed_seconds": report.believed_seconds,
         "event": event,

@@ -9,7 +9,7 @@ import typer
 
 from memristore.cli import app
 from memristore.cli.options import Json
-from memristore.cli.output import Output, ensure_folder
+from memristore.cli.output import Output, ensure_folder, ensure_picture
 from memristore.errors import DataError
 
 if TYPE_CHECKING:
@@ -111,9 +111,9 @@ def measure(
     from memristore.limits import capacity
 
     output = Output(json)
-    for path in (out, plot):
-        if path is not None:
-            ensure_folder(path)
+    if out is not None:
+        ensure_folder(out)
+    ensure_picture(plot)
     fit = fit_measurements(
         table, name=name, technology=technology, write=write, read=read, cell=cell, time=time, domain=domain
     )

@@ -13,7 +13,7 @@ import typer
 
 from memristore.cli import app
 from memristore.cli.options import Data, Json, Seed
-from memristore.cli.output import Output, ensure_folder
+from memristore.cli.output import Output, ensure_folder, ensure_picture
 from memristore.errors import FileError, SpecError
 
 if TYPE_CHECKING:
@@ -98,8 +98,9 @@ def fit(
     from memristore.evaluate.weights import find_weights
 
     output = Output(json)
-    for path in filter(None, (out, weights, plot)):
+    for path in filter(None, (out, weights)):
         ensure_folder(path)
+    ensure_picture(plot)
     if (max_drop is None) == (budget is None):
         raise SpecError("give --max-drop (percentage points) or --budget (cells per weight), one of them")
     task, own = _task(model, whose, network, data, needed=budget is None)

@@ -9,7 +9,7 @@ import typer
 
 from memristore.cli import app
 from memristore.cli.options import Data, Json, Seed, Stored
-from memristore.cli.output import Output
+from memristore.cli.output import Output, ensure_picture
 from memristore.errors import SpecError
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def evaluate(
     from memristore.stored import StoredModel
 
     output = Output(json)
+    ensure_picture(plot)
     stored = StoredModel.open(file)
     loaded = tasks.get(task).load(data)
     if model is not None:
@@ -159,6 +160,7 @@ def compare(
     from memristore.spec import StorageSpec
 
     output = Output(json)
+    ensure_picture(plot)
     analog = None
     if spec:
         recipes = {path.stem: StorageSpec.from_dict(spec_dict(path)) for path in spec}

@@ -10,7 +10,7 @@ import typer
 
 from memristore.cli import app
 from memristore.cli.options import Json
-from memristore.cli.output import Output, ensure_folder
+from memristore.cli.output import Output, ensure_picture
 from memristore.errors import SpecError
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def limits(
     from memristore.limits import report
 
     output = Output(json)
-    if plot is not None:
-        ensure_folder(plot)
+    ensure_picture(plot)
     sources = {word: source_of(word) for word in source or ["gaussian", "laplacian"]}
     rows = report.rows(
         devices.get(device),

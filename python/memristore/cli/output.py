@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from memristore.errors import FileError
 
 #: Columns when standard output is not a terminal, so that tables in log files are not folded.
-_WIDTH = 140
+_WIDTH = 200
 
 
 class Output:
@@ -55,7 +56,7 @@ class Output:
         """
         if self.json_path is None:
             return
-        text = json.dumps({"schema": schema, "version": version, **content}, indent=2, allow_nan=False) + "\n"
+        text = json.dumps({"schema": schema, "version": version, **_plain(content)}, indent=2, allow_nan=False) + "\n"
         if self.json_path == "-":
             sys.stdout.write(text)
             return
@@ -65,10 +66,31 @@ class Output:
             raise FileError(f"{self.json_path}: cannot be written ({error})") from error
 
 
+def _plain(content: Any) -> Any:
+    """Return the same with null for numbers that JSON does not have."""
+    if isinstance(content, dict):
+        return {name: _plain(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def ensure_folder(path: Path) -> None:
     """Raise `FileError` unless the folder of an output file exists: better at once than after the work."""
     if not path.parent.is_dir():
         raise FileError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def ensure_picture(path: Path | None) -> None:
+    """Raise `FileError` unless a picture can be written there: its folder exists, its ending names a known format."""
+    if path is None:
+        return
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    ensure_folder(path)
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if path.suffix.removeprefix(".").lower() not in known:
+        raise FileError(f"{path}: a picture's name must end in one of {', '.join(f'.{ending}' for ending in known)}")
 
 
 def complain(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,15 @@ import typer
 from memristore.cli import app
 from memristore.cli.options import Json
 from memristore.cli.output import Output, complain, ensure_folder
-from memristore.errors import SpecError
+from memristore.errors import FileError, SpecError, SweepError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from memristore.sweep import SweepResults
+
 _EXECUTORS = ("processes", "dask", "mpi", "ray")
+_EXPORTS = (".csv", ".parquet", ".json")
 
 
 @contextmanager
@@ -73,29 +77,39 @@ def sweep(
     ] = None,
 ) -> None:
     """Run networks x recipes x devices x times x seeds. Stopped or killed, the same command goes on."""
-    from memristore.sweep import Sweep, run_sweep
+    from memristore.sweep import Sweep, SweepResults, run_sweep
 
     output = Output(None)
-    for path in (out, export):
-        if path is not None:
-            ensure_folder(path)
+    ensure_folder(out)
+    if export is not None:
+        ensure_folder(export)
+        if export.suffix not in _EXPORTS:
+            raise FileError(f"{export}: results are exported as {', '.join(_EXPORTS)}")
     planned = Sweep.from_file(file)
     output.line(f"{planned.name}: {len(planned)} results wanted")
     try:
         with _executor(executor, address) as pool:
             found = run_sweep(planned, out, pool, workers=workers, ahead=ahead, threads=threads, retry=retry)
+    except SweepError:
+        # Some arrays failed; the others are worth exporting.
+        if export is not None and out.exists():
+            with SweepResults(out) as found:
+                _export(found, export, output)
+        raise
     except KeyboardInterrupt:
-        from memristore.sweep import SweepResults
-
         with SweepResults(out) as found:
             complain(f"stopped; {len(found)} results are in {out}, and the same command goes on")
         raise typer.Exit(130) from None
     with found:
         output.line(f"{out}: {len(found)} results, digest {found.digest()[:16]}")
         if export is not None:
-            found.export(export)
-            output.line(f"wrote {export}")
+            _export(found, export, output)
     output.line(f"see them with: memristore report {out}")
+
+
+def _export(found: SweepResults, path: Path, output: Output) -> None:
+    found.export(path)
+    output.line(f"wrote {path}: {len(found)} results")
 
 
 @app.command()
@@ -125,6 +139,8 @@ def report(
     output = Output(json)
     page = results.with_suffix(".html") if out is None else out
     ensure_folder(page)
+    if at_least is not None and not math.isfinite(at_least):
+        raise SpecError(f"--at-least must be a finite number, not {at_least}")
     with SweepResults(results) as found:
         scales = {comparison.metric.scale for comparison in found.comparisons().values()}
         if len(scales) > 1 and (max_drop, at_least) != (None, None):

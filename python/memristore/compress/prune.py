@@ -75,7 +75,7 @@ class Prune(Compressor):
                 raise SpecError(f"prune: structure {self.structure!r} sets the sparsity; leave sparsity out")
         elif self.sparsity is None:
             raise SpecError("prune: sparsity is missing: the share of values to remove, in [0, 1)")
-        check_number("prune", "sparsity", self.share, 0, 1)
+        check_number("prune", "sparsity", self.share if self.sparsity is None else self.sparsity, 0, 1)
         if self.share == 1:
             raise SpecError("prune: sparsity must be less than 1; a network without weights has nothing to store")
         if self.scope not in ("global", "layer"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from memristore.storage import prepare
 from memristore.torch_io import tensors_of
 
 if TYPE_CHECKING:
+    from memristore.bit_cells import BitCells
     from memristore.storage import PreparedModel
     from memristore.stored import ReadResult, StoredModel
     from memristore.torch_io import StateDict
@@ -32,6 +34,23 @@ def _same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
         return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
     return all(first[n].dtype == second[n].dtype and torch.equal(bits(first[n]), bits(second[n])) for n in first)
+
+
+def _net_bits(areas: Sequence[BitCells]) -> float | None:
+    """Bits kept in a cell, check bits counted, over the areas that hold any."""
+    used = [(area.payload_bytes, area.format.net_bits_per_cell) for area in areas if area.payload_bytes]
+    return sum(size for size, _ in used) / sum(size / net for size, net in used) if used else None
+
+
+def _in_order(model: nn.Module | StateDict, names: Sequence[str]) -> nn.Module | StateDict:
+    """Return a network's tensors in the order in which they were stored, which says what lies in which cell.
+
+    Files of weights may have sorted them by name.
+    """
+    tensors = tensors_of(model)[0]
+    if list(tensors) == list(names) or sorted(tensors) != sorted(names):
+        return model
+    return {name: tensors[name] for name in names}
 
 
 class Arrays:
@@ -56,7 +75,7 @@ class Arrays:
         self.first = None if isinstance(stored, StorageSpec) else stored
         self.spec = stored if isinstance(stored, StorageSpec) else stored.spec
         self.seed = seed if self.first is None else self.first.seed
-        self.model = model
+        self.model = model if self.first is None else _in_order(model, [entry.name for entry in self.first.entries])
         self.keep = keep
         self.threads = threads
         self.kept: list[StoredModel] = []
@@ -111,7 +130,7 @@ class Arrays:
             array = self._programmed(self.seed if trial == 0 else rng.key(self.seed, "trial", trial))
         if trial == 0:
             self.cells_per_weight = float(array.cells_per_weight)
-            self.net_bits_per_cell = array.bits.format.net_bits_per_cell
+            self.net_bits_per_cell = _net_bits([array.bits, array.in_place])
         if self.keep:
             self.kept.append(array)
         self._current = array

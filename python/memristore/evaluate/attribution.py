@@ -20,7 +20,7 @@ from memristore.errors import SpecError
 from memristore.evaluate.arrays import Arrays
 from memristore.evaluate.monte_carlo import metric_of
 from memristore.evaluate.probe import Judge, Probe
-from memristore.evaluate.result import Metric
+from memristore.evaluate.result import EXACT, Metric
 from memristore.units import Time, format_time, parse_time
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def attribute(
                     found[name].append((compressed, {}, 0.0))
                 bar.update()
     costs = {n: _cost(n, members, clean, found[n], compressed, about) for n, members in groups.items()}
-    noisy_groups = [cost for cost in costs.values() if cost.sdr_db < _EXACT]
+    noisy_groups = [cost for cost in costs.values() if cost.sdr_db < EXACT]
     return Attribution(
         scheme=scheme,
         metric=about,
@@ -241,10 +241,6 @@ def attribute(
         costs=tuple(sorted(noisy_groups, key=lambda cost: -cost.cost)),
         exact=len(costs) - len(noisy_groups),
     )
-
-
-#: What an exact copy scores, dB.
-_EXACT: Final = 200.0
 
 
 def _groups(state: Mapping[str, torch.Tensor], by: str) -> dict[str, list[str]]:
@@ -278,7 +274,7 @@ def _cost(
     return Cost(
         name=name,
         weights=sum(clean[m].numel() for m in members),
-        sdr_db=_EXACT if errors <= power * 1e-20 else 10 * math.log10(max(power, 1e-300) / errors),
+        sdr_db=EXACT if errors <= power * 1e-20 else 10 * math.log10(max(power, 1e-300) / errors),
         lost=tuple(sign * (compressed - value) for value, _, _ in found),
         kl=tuple(also.get("kl", 0.0) for _, also, _ in found) if measured else (),
     )

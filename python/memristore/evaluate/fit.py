@@ -136,7 +136,7 @@ def fit(
     best = hunt.run()
     if finetune is not None:
         best = hunt.finetuned(best, finetune)
-    rows = hunt.rows(best)
+    best, rows = hunt.rows(best)
     found = search.judge(best, full=True)
     if baselines:
         rows += hunt.baselines()

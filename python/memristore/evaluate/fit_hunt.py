@@ -135,8 +135,8 @@ class Hunt:
                 return found
             least = min(least, search.point(family, family.low), key=_cells)
         raise SpecError(
-            f"fit: no recipe takes {budget:g} cells per weight or fewer; the closest, {least.name}, takes "
-            f"{least.cells:.4g} and loses {self._text(search.drop(search.judge(least, full=False)))}"
+            f"fit: no recipe of those searched takes {budget:g} cells per weight or fewer; the closest, {least.name}, "
+            f"takes {least.cells:.4g} and loses {self._text(search.drop(search.judge(least, full=False)))}"
         )
 
     def _contest(self, families: Sequence[Family], best: Point) -> Point:
@@ -247,8 +247,11 @@ class Hunt:
         about = self.search.metric
         return f"{100 * drop:.2f} points" if about.unit == "fraction" else f"{drop:.4g} {about.unit}".strip()
 
-    def rows(self, best: Point) -> list[Evaluation]:
-        """Judge in full what was placed, and the best family a little to either side."""
+    def rows(self, best: Point) -> tuple[Point, list[Evaluation]]:
+        """Judge in full what was placed, and the best family a little to either side.
+
+        Returns the best as well: within a budget, a neighbour that loses no more with fewer cells takes its place.
+        """
         search = self.search
         points = {best.name: best} | {point.name: point for point in self.placed.values()}
         if best.family.low < best.family.high:
@@ -262,7 +265,10 @@ class Hunt:
                 points.pop(found.scheme, None)
         for point in points.values():
             search.judge(point, full=True)
-        return sorted((e for (_, _, full), e in search.judged.items() if full), key=lambda e: e.cells_per_weight)
+        if self.budget is not None:
+            within = [best, *(point for point in points.values() if point.cells <= self.budget)]
+            best = min(within, key=lambda point: (search.drop(search.judge(point, full=True)), point.cells))
+        return best, sorted((e for (_, _, full), e in search.judged.items() if full), key=lambda e: e.cells_per_weight)
 
     def baselines(self) -> list[Evaluation]:
         """Judge every number format and the digital rival of a plain analog recipe, on an array each."""

@@ -50,7 +50,7 @@ class FitResult:
     limit_cells : float
         Shannon's rate for the errors that this recipe leaves in each large tensor, over the capacity of a cell, in
         cells per weight. Values are taken as independent draws from each tensor's own distribution, and the capacity is
-        that of inputs on a grid (`memristore.limits.capacity`), at most 7 bits: on cells almost without noise, or for
+        that of inputs on a grid (`memristore.limits.capacity`), at most 10 bits: on cells almost without noise, or for
         weights with structure, a code may need less. Small tensors and exact bits are not in it.
     holdout : Evaluation or None
         The same recipe judged by data that the search did not see, if there were any.
@@ -169,9 +169,12 @@ def _drop(row: Evaluation) -> float:
 
 
 def _lost(row: Evaluation) -> str:
-    about = row.metric
+    """How far below the network itself a recipe is, in words."""
+    about, drop = row.metric, _drop(row)
+    if about.is_exact(row.clean):
+        return "the network itself is exact"
     unit = "points" if about.unit == "fraction" else about.unit
-    return f"{about.scale * _drop(row):.4g} {unit}".strip() + " below the network itself"
+    return f"{about.scale * abs(drop):.4g} {unit}".strip() + f" {'below' if drop >= 0 else 'above'} the network itself"
 
 
 def limit_cells(

@@ -31,6 +31,10 @@ def _shown(name: str, mean: float, spread: float | None) -> str:
     return f"{mean:.3g}" + ("" if spread is None else f" ± {spread:.2g}")
 
 
+#: What an exact copy scores where the metric is a ratio in dB.
+EXACT: Final = 200.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """What the numbers mean.
@@ -60,8 +64,14 @@ class Metric:
         suffix = "%" if self.unit == "fraction" else self.unit
         return f"{self.name}, {suffix}" if suffix else self.name
 
+    def is_exact(self, value: float) -> bool:
+        """Whether a value stands for a copy without any error, of which no ratio in dB can be given."""
+        return self.unit == "dB" and value >= EXACT
+
     def text(self, value: float, spread: float | None = None) -> str:
         """Print a value, with ± its spread if there is one."""
+        if self.is_exact(value):
+            return "exact"
         if self.unit == "fraction":
             return f"{100 * value:.2f}" + ("" if spread is None else f" ± {100 * spread:.2f}")
         return f"{value:.4g}" + ("" if spread is None else f" ± {spread:.2g}")

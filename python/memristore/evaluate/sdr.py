@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from memristore.errors import TensorError
-
-#: What an exact copy scores, dB.
-EXACT: Final = 200.0
+from memristore.evaluate.result import EXACT
 
 
 class Sdr:

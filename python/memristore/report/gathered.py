@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memristore.evaluate.comparison import Comparison
-from memristore.evaluate.result import Evaluation
-from memristore.evaluate.sdr import EXACT
+from memristore.evaluate.result import EXACT, Evaluation
 from memristore.report.verdict import Verdict, judge
 from memristore.sweep.plan import BASELINE, RECIPE, RIVAL
 from memristore.sweep.results import SweepResults

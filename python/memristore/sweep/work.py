@@ -22,8 +22,9 @@ from torch import nn
 from memristore import _core, rng
 from memristore.errors import MemristoreError, SpecError, TensorError
 from memristore.evaluate.monte_carlo import package_version
+from memristore.evaluate.result import EXACT
 from memristore.evaluate.schemes import Scheme, digital_best
-from memristore.evaluate.sdr import EXACT, Sdr
+from memristore.evaluate.sdr import Sdr
 from memristore.spec import StorageSpec
 from memristore.storage import PreparedModel, prepare
 from memristore.sweep.plan import RIVAL, SweepModel
