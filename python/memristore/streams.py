@@ -109,9 +109,10 @@ class BitStream:
         return cls(name, np.packbits(bools.reshape(-1), bitorder="little"), int(bools.size), kind)
 
     def to_array(self, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Give the bits back as a writable 1-d array of `dtype` (native byte order)."""
+        """Give the bits back as a writable 1-d array of `dtype` (native byte order), whole items only."""
         wanted = np.dtype(dtype)
-        array: npt.NDArray[Any] = np.frombuffer(self.data.tobytes(), dtype=wanted.newbyteorder("<")).astype(wanted)
+        raw = self.data[: self.data.size // wanted.itemsize * wanted.itemsize].tobytes()
+        array: npt.NDArray[Any] = np.frombuffer(raw, dtype=wanted.newbyteorder("<")).astype(wanted)
         return array
 
     def to_bools(self) -> npt.NDArray[np.bool_]:

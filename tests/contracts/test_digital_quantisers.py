@@ -37,6 +37,20 @@ def sdr(values: F32, read: F32) -> float:
     return float(10 * np.log10(np.var(values.astype(np.float64)) / error))
 
 
+@pytest.mark.parametrize("bits", [1, 8, 31, 33])
+def test_outliers_cut_within_one_are_read_as_far_as_they_go(bits: int) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=20_000).astype(np.float32)
+    values[::500] *= 1000
+    payload, context = streams(Uniform(step=0.1, escape=True), values)
+    outliers = payload.bits("w/outliers")
+    cut = BitStream(outliers.name, outliers.data[: (bits + 7) // 8], bits, outliers.kind)
+    found = Uniform().decode(Payload([*(s for s in payload if s is not outliers), cut]), context).analog("w").values
+    whole = Uniform().decode(payload, context).analog("w").values
+    assert found.size == whole.size
+    assert 0 < np.count_nonzero(found != whole) <= outliers.data.size // 4
+
+
 @pytest.mark.parametrize("source", ["normal", "laplace"])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_uniform_and_entropy_come_near_the_rate_distortion_function(source: str, place: int) -> None:
