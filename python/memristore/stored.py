@@ -209,8 +209,8 @@ class StoredModel:
             wanted = [n for n in area.regions if base_of(n) in bases]
             found, more = area.read(self.key, age, seconds, event, wanted, threads)
             bits |= found
-            # Words that told the age and are read once more count once.
-            report = more if area.spans(REFERENCE_START, wanted) else report + more
+            # Words that told the age and are read once more count once, unless they misled the decoder.
+            report = more if not report.wrong and area.spans(REFERENCE_START, wanted) else report + more
         analog: dict[str, list[str]] = {}
         for name in self.streams:
             analog.setdefault(base_of(name), []).append(name)
